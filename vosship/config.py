@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from vosship.errors import ConfigError
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 SEARCH_PATH = (Path("vosship.yaml"), Path("/etc/vosship/vosship.yaml"))
 """Where a configuration is looked for when neither `-c` nor `$VOSSHIP_CONFIG` names one (contract, section 2)."""
@@ -207,14 +207,14 @@ def check_timezone(name: str, path: str) -> ZoneInfo:
         raise ConfigError(f"{name!r} is no time zone", path=path, hint="an IANA name such as Asia/Dhaka or UTC") from error
 
 
-def _sentence(text: str, kind: type, path: str) -> ConfigError:
+def _sentence(text: str, kind: type[msgspec.Struct], path: str) -> ConfigError:
     at = _AT.search(text)
     below = at.group(1).replace("[...]", "").lstrip(".") if at else ""
     where = ".".join(part for part in (path, below) if part)
     text = _AT.sub("", text)
     unknown, missing = _UNKNOWN.search(text), _MISSING.search(text)
     if unknown:
-        known = [field.encode_name for field in msgspec.structs.fields(kind)] if not below else []  # type: ignore[arg-type]
+        known = [field.encode_name for field in msgspec.structs.fields(kind)] if not below else []
         close = get_close_matches(unknown.group(1), known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}" if known else ""
         return ConfigError(f"unknown option {unknown.group(1)!r}", path=where, hint=hint)
