@@ -72,7 +72,8 @@ class Block(msgspec.Struct, gc=False):
     Blocks of one stream tile it: each begins where the one before ended. `data` holds the lines with their
     newlines; only the last line of a finished stream may lack one (`unterminated`). With `cut`, the block is one line
     longer than the limit, `data` its beginning only, and the line is going to be dead.
-    `fields` are true of every line; `each`, where given, adds one mapping a line.
+    `fields` are true of every line; `each`, where given, adds one mapping a line; `offsets`, where given, are the
+    lines' own places in the stream (a spool frames its lines, so they do not follow from their lengths).
     `proof` vouches for the stream up to `end`.
     """
 
@@ -85,6 +86,7 @@ class Block(msgspec.Struct, gc=False):
     each: Sequence[Mapping[str, Value]] | None = None
     unterminated: bool = False
     cut: bool = False
+    offsets: Sequence[int] | None = None
 
 
 class Gone(msgspec.Struct, frozen=True):

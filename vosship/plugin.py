@@ -169,6 +169,36 @@ class Searches(Protocol):
     def stats(self, query: StatsQuery) -> list[Row]: ...
 
 
+@runtime_checkable
+class Settled(Protocol):
+    """An input that wants to know what is settled (to remove a rescued copy or a spool segment)."""
+
+    def settled(self, pipeline: str, positions: Mapping[str, int]) -> None:
+        """Called after each settle with the streams that moved, and once at the start with every known position."""
+        ...
+
+
+@runtime_checkable
+class Finishes(Protocol):
+    """An input that completes its records once their times are known (lag from stop to arrival)."""
+
+    def finish(self, records: Sequence[Record]) -> None: ...
+
+
+@runtime_checkable
+class Overwrites(Protocol):
+    """An output that can replace what it holds (`reship`): like `send`, but a document that exists is replaced."""
+
+    async def overwrite(self, batch: Sequence[Document]) -> Sequence[Outcome]: ...
+
+
+@runtime_checkable
+class Conceals(Protocol):
+    """A processor that can make a raw line fit to leave the machine or to be shown."""
+
+    def conceal(self, line: bytes) -> bytes: ...
+
+
 class StreamSize(msgspec.Struct, frozen=True):
     """What an input sees of one stream now: `newest` marks the live one, which has no end yet."""
 
@@ -233,7 +263,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 __all__ = [
-    "KINDS", "BlockOutput", "Checks", "Context", "Detector", "DocumentOutput", "Input", "Kind", "Known", "Metrics",
-    "Opens", "Processor", "Remark", "Reports", "Searches", "SetsUp", "StreamSize", "Until", "Value", "load", "make",
+    "KINDS", "BlockOutput", "Checks", "Conceals", "Context", "Detector", "DocumentOutput", "Finishes", "Input", "Kind",
+    "Known", "Metrics",
+    "Opens", "Overwrites", "Processor", "Remark", "Reports", "Searches", "SetsUp", "Settled", "StreamSize", "Until", "Value", "load", "make",
     "names", "nearest",
 ]  # fmt: skip

@@ -1,0 +1,165 @@
+"""A configuration made into unopened plugin instances: what every command starts from.
+
+It opens nothing, runs nothing and moves no position: that is `daemon`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from vosship import config as configuration
+from vosship.config import Config, InputCommon, OutputCommon, PluginConfig, split
+from vosship.errors import ConfigError
+from vosship.plugin import Context, Searches, load, make, nearest
+from vosship.schema import Schema
+from vosship.telemetry import Telemetry
+
+DEFAULT_STORE = "store"
+"""Name of the output whose files lie in `<data_dir>/store/` (contract, section 2); others get `store-<name>/`."""
+
+
+class InputEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One configured input with the options common to all inputs resolved."""
+
+    name: str
+    plugin: Any
+    switch: str
+    timezone: str
+    channel: str
+    keep_original: bool
+
+
+class OutputEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One configured output with the options common to all outputs."""
+
+    name: str
+    type: str
+    plugin: Any
+    common: OutputCommon
+
+
+class Application:
+    """Every configured plugin, built but not opened, and the schema they share.
+
+    Raises ConfigError for anything that keeps the configuration from being used.
+    """
+
+    def __init__(self, config: Config, now: Callable[[], float] = time.time) -> None:
+        self.config = config
+        self.telemetry = Telemetry()
+        self._now = now
+        declared = [(item.path, self._declared(item)) for item in config.processors]
+        declared += [(item.path, getattr(load("input", item.type), "fields", ())) for item in config.inputs]
+        self.schema = Schema(declared)
+        self.inputs: dict[str, InputEntry] = {item.name: self._input(item) for item in config.inputs}
+        self.outputs: dict[str, OutputEntry] = {item.name: self._output(item) for item in config.outputs}
+        self._refuse_mixed_families()
+        for entry in self.inputs.values():  # a table that cannot be read stops the start, not the first line
+            self.processors(entry)
+
+    @classmethod
+    def load(cls, path: str | None) -> Application:
+        """Read the configuration named by `-c`, the environment or the search path."""
+        file = configuration.find(path)
+        try:
+            return cls(configuration.load(file))
+        except ConfigError as error:
+            error.file = error.file or str(file)
+            raise
+
+    def processors(self, entry: InputEntry) -> list[Any]:
+        """A fresh chain of the configured processors for one pipeline of that input."""
+        return [make("processor", item.type, item.options, self.context(item, entry), item.path) for item in self.config.processors]
+
+    def pipelines(self) -> Iterator[tuple[str, InputEntry, OutputEntry]]:
+        """Each (input, output) pair with its name `input>output`."""
+        for output in self.outputs.values():
+            for entry in self.inputs.values():
+                if output.common.inputs is None or entry.name in output.common.inputs:
+                    yield f"{entry.name}>{output.name}", entry, output
+
+    def searchable(self, name: str | None) -> tuple[str, Searches]:
+        """The output to search: `name`, or the only one that can be searched. Raises ConfigError when that is unclear."""
+        able = {key: entry.plugin for key, entry in self.outputs.items() if isinstance(entry.plugin, Searches)}
+        if name is not None:
+            if name not in able:
+                raise ConfigError(f"no searchable output {name!r} is configured", path="outputs", hint=nearest(name, able))
+            return name, able[name]
+        if len(able) != 1:
+            what = "several outputs can be searched" if able else "no configured output can be searched"
+            raise ConfigError(
+                what, path="outputs", hint=f"--output NAME, one of: {', '.join(able)}" if able else "add `type: sqlite`"
+            )
+        return next(iter(able.items()))
+
+    def context(self, item: PluginConfig, entry: InputEntry | None = None) -> Context:
+        """What the plugin configured as `item` is told of the world; `entry` is the input a processor works for."""
+        return Context(
+            name=item.name,
+            switch=entry.switch if entry else self.config.switch,
+            timezone=entry.timezone if entry else self.config.timezone,
+            channel=entry.channel if entry else "file",
+            schema=getattr(self, "schema", None) or Schema(()),
+            log=logging.getLogger(f"vosship.{item.type}"),
+            metrics=self.telemetry,
+            data_dir=self._data_dir(item),
+            base_dir=self.config.base_dir,
+            now=self._now,
+            switch_parameters=self.config.switch_parameters,
+        )
+
+    def _declared(self, item: PluginConfig) -> Any:
+        # A processor may declare fields that depend on its options (an operator's columns), so an instance is asked.
+        return make("processor", item.type, item.options, self.context(item), item.path).fields
+
+    def _data_dir(self, item: PluginConfig) -> Path:
+        section = item.path.split(".", 1)[0]
+        if section == "outputs":
+            return self.config.data_dir / (DEFAULT_STORE if item.name == DEFAULT_STORE else f"{DEFAULT_STORE}-{item.name}")
+        if section == "inputs":
+            return self.config.data_dir / "spool" / item.name
+        return self.config.data_dir / item.name
+
+    def _input(self, item: PluginConfig) -> InputEntry:
+        common, options = split(item.options, InputCommon, item.path)
+        cls = load("input", item.type)
+        entry = InputEntry(
+            name=item.name,
+            plugin=None,
+            switch=common.switch or self.config.switch,
+            timezone=common.timezone or self.config.timezone,
+            channel=common.channel or cls.channel,
+            keep_original=common.keep_original,
+        )
+        configuration.check_timezone(entry.timezone, f"{item.path}.timezone")
+        return msgspec.structs.replace(entry, plugin=make("input", item.type, options, self.context(item, entry), item.path))
+
+    def _output(self, item: PluginConfig) -> OutputEntry:
+        common, options = split(item.options, OutputCommon, item.path)
+        for name in common.inputs or ():
+            if name not in self.inputs:
+                raise ConfigError(f"there is no input {name!r}", path=f"{item.path}.inputs", hint=nearest(name, self.inputs))
+        return OutputEntry(
+            name=item.name, type=item.type, common=common, plugin=make("output", item.type, options, self.context(item), item.path)
+        )
+
+    def _refuse_mixed_families(self) -> None:
+        """Two file families of one switch hold the same calls: in one index every call would stand twice."""
+        seen: dict[tuple[str, str], tuple[str, str]] = {}
+        for entry in self.inputs.values():
+            family = getattr(entry.plugin, "family", None)
+            if family is None:
+                continue
+            other, other_name = seen.setdefault((entry.switch, entry.channel), (family, entry.name))
+            if other != family:
+                raise ConfigError(
+                    f"{other_name!r} reads {other} files and {entry.name!r} reads {family} files of the same switch: the same calls twice",
+                    path=f"inputs.{entry.name}",
+                    hint="give one of them its own `channel`, for instance channel: csv",
+                )
