@@ -159,7 +159,7 @@ class Application:
             other, other_name = seen.setdefault((entry.switch, entry.channel), (family, entry.name))
             if other != family:
                 raise ConfigError(
-                    f"{other_name!r} reads {other} files and {entry.name!r} reads {family} files of the same switch: the same calls twice",
+                    f"{other_name!r} reads {other} files and {entry.name!r} {family} files of one switch: the same calls twice",
                     path=f"inputs.{entry.name}",
                     hint="give one of them its own `channel`, for instance channel: csv",
                 )

@@ -21,7 +21,7 @@ import msgspec
 
 from vosship.config import convert
 from vosship.errors import ConfigError
-from vosship.events import Block, Document, Field, Finding, Gone, Outcome, Position, Record, Stream, Value
+from vosship.events import Block, Document, Field, Finding, Gone, Outcome, Position, Record, Stream
 from vosship.query import Hit, Query, Row, StatsQuery
 from vosship.schema import Schema
 
@@ -260,11 +260,3 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = list(known)
     close = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
-
-
-__all__ = [
-    "KINDS", "BlockOutput", "Checks", "Conceals", "Context", "Detector", "DocumentOutput", "Finishes", "Input", "Kind",
-    "Known", "Metrics",
-    "Opens", "Overwrites", "Processor", "Remark", "Reports", "Searches", "SetsUp", "Settled", "StreamSize", "Until", "Value", "load", "make",
-    "names", "nearest",
-]  # fmt: skip

@@ -1,0 +1,172 @@
+"""Blocks into documents: the per-record path, from whole lines to what is ready to send.
+
+It reads nothing, sends nothing and moves no position: `delivery` does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from vosship.documents import Renderer
+from vosship.errors import VosshipError
+from vosship.events import Block, Dead, Document, Record
+from vosship.plugin import Conceals, Finishes, Processor
+
+log = logging.getLogger("vosship.pipeline")
+
+LINE_TOO_LONG = "line_too_long"
+UNTERMINATED = "unterminated"
+"""Reasons that belong to the line's shape, not to its content: kept when a dead line is tried again."""
+
+
+class Prepared(msgspec.Struct, gc=False):
+    """One block after the processors: every one of its `lines` is a document, dead, or filtered.
+
+    `last_at` is the latest time (epoch seconds) of any of its records, 0 when none has one.
+    """
+
+    block: Block
+    lines: int
+    documents: list[Document]
+    dead: list[Dead]
+    filtered: int
+    last_at: int = 0
+
+
+class Pipeline:
+    """The steps of one (input, output) pair. Not shared between tasks: processors may remember streams."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        source: Any,
+        processors: Sequence[Processor],
+        renderer: Renderer,
+        now: Callable[[], float],
+        keep_original: bool = False,
+    ) -> None:
+        self.name = name
+        self._processors = list(processors)
+        self._renderer = renderer
+        self._now = now
+        self._keep_original = keep_original
+        self._finish = source.finish if isinstance(source, Finishes) else None
+        self._conceal = [processor.conceal for processor in processors if isinstance(processor, Conceals)]
+
+    def prepare(self, block: Block) -> Prepared:
+        """Take one block through all processors and render what is left.
+
+        Raises FatalError (or another VosshipError) only when a processor says that the whole pipeline must stop.
+        """
+        records = records_of(block)
+        if block.cut:
+            records[0].reject(LINE_TOO_LONG, f"{block.end - block.offset} bytes")
+        alive = records
+        try:
+            for processor in self._processors:
+                if not (alive := [record for record in alive if not record.fate]):
+                    break
+                processor.process(alive)
+        except VosshipError:
+            raise
+        except Exception:
+            log.exception("processor failed on a block, running its lines one by one", extra={"file": block.stream.path})
+            records = self._one_by_one(block)
+        return self._finished(block, records)
+
+    def _finished(self, block: Block, records: list[Record]) -> Prepared:
+        alive = [record for record in records if not record.fate]
+        if self._finish:
+            self._finish(alive)
+        if self._keep_original:
+            for record in alive:
+                record.fields["event.original"] = self.concealed(record.line).decode("utf-8", "backslashreplace")
+        documents = self._renderer.render(block, alive, self._now())
+        last_at = max((record.at for record in alive), default=0)
+        if len(documents) == len(records):
+            return Prepared(block, len(records), documents, [], 0, last_at)
+        dead = [dead_line(record) for record in records if record.fate == "dead"]
+        return Prepared(block, len(records), documents, dead, len(records) - len(documents) - len(dead), last_at)
+
+    def concealed(self, line: bytes) -> bytes:
+        """The line as it may leave the machine: every configured privacy rule applied."""
+        for conceal in self._conceal:
+            line = conceal(line)
+        return line
+
+    def _one_by_one(self, block: Block) -> list[Record]:
+        # Fresh records: a processor that failed half way has already touched some of the first ones.
+        records = records_of(block)
+        for record in records:
+            for processor in self._processors:
+                if record.fate:
+                    break
+                try:
+                    processor.process([record])
+                except VosshipError:
+                    raise
+                except Exception as error:
+                    log.exception("processor failed on a line, it is set aside", extra={"file": block.stream.path})
+                    record.reject(f"bug_in_{type(processor).__name__.lower()}", f"{type(error).__name__}: {error}")
+        return records
+
+
+def records_of(block: Block) -> list[Record]:
+    """One record a line, each with its place in the stream."""
+    lines = block.data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    if block.offsets is not None:
+        records = [Record(line, offset, block, {}) for line, offset in zip(lines, block.offsets, strict=True)]
+    else:
+        records = []
+        append = records.append
+        offset = block.offset
+        for line in lines:
+            append(Record(line, offset, block, {}))
+            offset += len(line) + 1
+    if block.each is not None:
+        for record, fields in zip(records, block.each, strict=True):
+            # Lists are copied: processors append to them, and a block may be prepared again.
+            record.fields = {key: list(value) if isinstance(value, list) else value for key, value in fields.items()}
+    return records
+
+
+def dead_line(record: Record) -> Dead:
+    """The dead line of a record, with the fields its input gave it (arrival time, peer)."""
+    return dead_at(record.block, record.offset, record.line, record.reason, record.detail)
+
+
+def dead_at(block: Block, offset: int, line: bytes, reason: str, detail: str) -> Dead:
+    """A dead line at a place of a block. `fields` keeps what only the input knew of it."""
+    given = dict(block.fields)
+    if block.each is not None and block.offsets is not None:
+        given.update(block.each[list(block.offsets).index(offset)])
+    fields = msgspec.json.encode(given) if given else b"{}"
+    return Dead(stream=block.stream, offset=offset, line=line, reason=reason, detail=detail[:500], fields=fields)
+
+
+def revived(dead: Dead) -> Block:
+    """A block of that one line again, as its input gave it, to be tried with today's configuration.
+
+    A line that was cut, or that never got its newline, stays so: trying again must not make it look whole.
+    """
+    fields = msgspec.json.decode(dead.fields)
+    data = dead.line + b"\n"
+    return Block(
+        dead.stream,
+        dead.offset,
+        dead.offset + len(data),
+        data,
+        b"",
+        {},
+        each=[fields],
+        offsets=[dead.offset],
+        unterminated=dead.reason == UNTERMINATED,
+        cut=dead.reason == LINE_TOO_LONG,
+    )
