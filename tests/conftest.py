@@ -1,0 +1,49 @@
+"""Fixtures that several test modules share: real servers, each started once a session and only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import nodes
+
+
+@pytest.fixture(scope="session")
+def _opensearch() -> Iterator[nodes.Node]:
+    with nodes.opensearch() as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def _elasticsearch() -> Iterator[nodes.Node]:
+    with nodes.elasticsearch() as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def secured_elasticsearch() -> Iterator[nodes.Node]:
+    """A real Elasticsearch with TLS and users; the session's own, so leave it as you found it."""
+    with nodes.elasticsearch(secured=True) as node:
+        yield node
+
+
+@pytest.fixture
+def opensearch_node(_opensearch: nodes.Node) -> nodes.Node:
+    """A real OpenSearch, emptied of everything of ours before each test."""
+    _opensearch.clear()
+    return _opensearch
+
+
+@pytest.fixture
+def elasticsearch_node(_elasticsearch: nodes.Node) -> nodes.Node:
+    """A real Elasticsearch, emptied of everything of ours before each test."""
+    _elasticsearch.clear()
+    return _elasticsearch
+
+
+@pytest.fixture(params=["opensearch", "elasticsearch"])
+def search_node(request: pytest.FixtureRequest) -> nodes.Node:
+    """Each of the two real servers in turn, emptied before each test."""
+    node: nodes.Node = request.getfixturevalue(f"{request.param}_node")
+    return node
