@@ -1,0 +1,4 @@
+"""The switch itself, imitated and sized: what `simulate`, `demo` and `plan` stand on.
+
+It reads and ships nothing: it only makes what a VOS3000 would have written and sent, and says what a real one needs.
+"""

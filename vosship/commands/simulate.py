@@ -1,0 +1,105 @@
+"""`vosship simulate`: the arguments of the simulated switch.
+
+The switch itself is `vosship_switch`; nothing of it is imported before the command runs.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from vosship_switch.simulation import Progress, Simulation
+
+FAULTS = ("half-lines", "bad-bytes", "rewrite", "clock-back", "deletion")
+
+EXAMPLE = """\b
+Examples:
+  vosship simulate /tmp/cdr --calls 100000 --seed 7
+  vosship simulate /tmp/cdr --seconds 600 --cps 100 --interval-s 60 --max-files 10
+"""
+
+
+@click.command("simulate", epilog=EXAMPLE)
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--cps", type=click.FloatRange(0, 100_000, min_open=True), default=50.0, show_default=True, help="Records a second (with --calls: the day's mean; the hours follow a busy-hour shape).")  # fmt: skip
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=None, help="Run in real time this long.  [default: 60]")
+@click.option("--calls", type=click.IntRange(1), default=None, help="Write this many at once, on a simulated clock.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same bytes.")
+@click.option("--layout", type=click.Choice(["pipe", "csv-52"]), default="pipe", show_default=True)
+@click.option("--fields", type=click.Choice(["17", "19"]), default="19", show_default=True, help="Columns of a pipe line.")
+@click.option("--start", default="2026-04-26T00:00", show_default=True, help="With --calls: the switch's wall clock at the start.")
+@click.option("--tz", "timezone", default="Asia/Dhaka", show_default=True, help="The switch's time zone.")
+@click.option("--interval-s", type=click.IntRange(1, 86_400), default=3600, show_default=True, help="A new file each; under an hour its name says minutes, under a minute seconds.")  # fmt: skip
+@click.option("--max-files", type=click.IntRange(0), default=0, help="Delete the oldest past this many.  [default: keep all]")
+@click.option(
+    "--flush-s", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="Seconds between two bursts."
+)
+@click.option("--flush-records", type=click.IntRange(1), default=1000, show_default=True, help="Records that force a burst.")
+@click.option("--account", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Write down all that was done (NDJSON).")  # fmt: skip
+@click.option("--fault", "faults", type=click.Choice(FAULTS), multiple=True, help="Make a dirty switch; repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Totals as JSON on stdout.")
+def command(as_json: bool, **options: Any) -> None:
+    """Imitate a switch that writes its CDR files into DIRECTORY."""
+    from vosship_switch.simulation import Simulation
+
+    simulation = Simulation(_settings(options), _teller())
+    _stop_on_signals(simulation)
+    begun = time.monotonic()
+    account = simulation.run()
+    took_s = time.monotonic() - begun
+    done = simulation.progress
+    click.echo(f"{done.calls:,} calls ({done.answered:,} answered), {done.bytes:,} bytes, {took_s:.1f} s", err=True)
+    if as_json:
+        import msgspec
+
+        totals = {"calls": done.calls, "answered": done.answered, "bytes": done.bytes, "account": dict(account.totals)}
+        click.echo(msgspec.json.encode(totals).decode())
+
+
+def _settings(options: dict[str, Any]) -> Any:
+    from datetime import datetime
+
+    from vosship.config import check_timezone
+    from vosship.errors import ConfigError
+    from vosship_switch.simulation import Settings
+
+    if options["seconds"] is not None and options["calls"] is not None:
+        raise ConfigError("--seconds and --calls exclude each other", hint="--calls N writes at once, --seconds N in real time")
+    zone = check_timezone(options["timezone"], "--tz")
+    try:
+        start = datetime.fromisoformat(options.pop("start"))
+    except ValueError as error:
+        raise ConfigError("--start is no time", hint="for instance --start 2026-04-26T00:00") from error
+    start = start if start.tzinfo else start.replace(tzinfo=zone)
+    options["start_ms"] = int(start.timestamp()) * 1000
+    options["seconds"] = options["seconds"] or 60.0
+    options["fields"] = int(options["fields"])
+    options["faults"] = frozenset(options["faults"])
+    return Settings(**options)
+
+
+def _stop_on_signals(simulation: Simulation) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: simulation.stop())
+
+
+def _teller() -> Any:
+    """A line that counts up, on a terminal only."""
+    if not sys.stderr.isatty():
+        return None
+    shown_at = 0.0
+
+    def tell(progress: Progress) -> None:
+        nonlocal shown_at
+        now = time.monotonic()
+        if now - shown_at > 0.5:
+            shown_at = now
+            click.echo(f"\r{progress.calls:,} calls", nl=False, err=True)
+
+    return tell
