@@ -1,0 +1,338 @@
+"""Writes calls: one file a day and index name, durable before it says so, each document judged by itself.
+
+It does not search; it runs on one thread, which its owner provides.
+
+A crash leaves nothing half done: rows, chunks and fingerprints of a batch are one transaction in a write-ahead log that
+is synced at every commit. A batch that spans two days is two transactions; sending it again is harmless.
+
+A *chunk* is a run of bytes of one CDR file with the bounds of its calls' times, at most CHUNK_CALLS calls where lines
+arrive in order. Chunks of one file never overlap. They are what makes a search quick while the day is still being
+written, when indexes on numbers would cost most: a time window skips chunks by their bounds, and a number is looked
+for in the chunks' *fingerprints* (32-bit hashes of every number, and of the first PREFIX_LENGTH characters of each).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vosship.errors import FatalError, HaltedError, UnavailableError, VosshipError
+from vosship.events import DUPLICATE, STORED, Document, Outcome, Verdict
+from vosship.query import CALLEE_NUMBERS, CALLER_NUMBERS
+from vosship_sqlite.columns import Columns, MisfitError, quote
+
+VERSION = 1
+"""`user_version` of a day's file; raised when an older vosship could no longer read or write it."""
+
+APPLICATION_ID = 0x564F5343
+"""`application_id` of a day's file: the letters VOSC, so that no foreign database is ever written to."""
+
+CHUNK_CALLS = 4096
+"""Calls a chunk (chosen: about 2 MB of rows, read in 5 ms; 250 chunks a million calls)."""
+
+PARTS = 16
+"""Fingerprints are kept apart by their lowest four bits: a search reads a sixteenth of them (chosen: one page each a batch)."""
+
+PREFIX_LENGTH = 7
+"""Characters of a number hashed a second time, for searches by prefix (chosen: country and network; shorter prefixes
+match so many calls that reading in time order finds enough at once)."""
+
+OPEN_DAYS = 4
+"""Files held open for writing (chosen: two index names over midnight)."""
+
+QUIET_S = 600.0
+"""A file not written to for so long is closed, which folds its write-ahead log into it."""
+
+BUSY_MS = 5000
+"""How long a commit waits for another process's lock before the batch is to be sent again."""
+
+TIMES = (("stop", "@timestamp"), ("start", "startTime"), ("answer", "call.answered_at"))
+"""Times whose bounds a chunk keeps, with their columns."""
+
+_TABLES = f"""
+CREATE TABLE files (number INTEGER PRIMARY KEY, base TEXT NOT NULL UNIQUE);
+CREATE TABLE chunks (
+  number INTEGER PRIMARY KEY, file INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, calls INTEGER NOT NULL,
+  {", ".join(f"min_{name} INTEGER, max_{name} INTEGER" for name, _ in TIMES)});
+CREATE INDEX chunk_places ON chunks (file, first);
+CREATE TABLE fingerprints (part INTEGER NOT NULL, chunk INTEGER NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (part, chunk))
+  WITHOUT ROWID;
+"""
+
+
+def fingerprint(number: str) -> int:
+    """The hash of a whole number."""
+    return zlib.crc32(number.encode())
+
+
+def prefix_fingerprint(number: str) -> int:
+    """The hash of a number's beginning, apart from that of a whole number."""
+    return zlib.crc32(number[:PREFIX_LENGTH].encode(), 1)
+
+
+class Day:
+    """One day's file, open for writing."""
+
+    def __init__(self, path: Path, columns: Columns, synchronous: str) -> None:
+        self.path = path
+        self.written_at = 0.0
+        self._columns = columns
+        self._files: dict[str, int] = {}
+        self._db = sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(synchronous)
+        except BaseException:
+            self._db.close()
+            raise
+        names = ", ".join(quote(name) for name in columns.names)
+        marks = ", ".join("?" * len(columns.names))
+        self._insert = f"INSERT OR IGNORE INTO calls ({names}) VALUES ({marks})"
+        self._replace = f"INSERT OR REPLACE INTO calls ({names}) VALUES ({marks})"
+        self._numbers = [columns.place[name] for name in (*CALLER_NUMBERS, *CALLEE_NUMBERS) if name in columns.place]
+        self._times = [columns.place.get(column) for _, column in TIMES]
+
+    def _prepare(self, synchronous: str) -> None:
+        db = self._db
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > VERSION:
+            raise HaltedError(
+                f"{self.path} was written by a newer vosship (store version {version}, known here: {VERSION})",
+                hint="upgrade vosship, or name another `directory` in the output's options",
+            )
+        db.execute("PRAGMA page_size = 8192")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+        db.execute("PRAGMA cache_size = -8192")
+        db.execute("BEGIN IMMEDIATE")
+        known = {row[1] for row in db.execute("PRAGMA table_info(calls)")}
+        if not known:
+            if db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+                raise HaltedError(f"{self.path} is a database, but not one of vosship", hint="move it away")
+            db.execute(self._columns.create())
+            for statement in _TABLES.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {VERSION}")
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        else:
+            for name, kind in self._columns.types.items():
+                if name not in known:
+                    db.execute(f"ALTER TABLE calls ADD COLUMN {quote(name)} {kind}")
+        db.execute("COMMIT")
+
+    def store(self, documents: Sequence[Document], overwrite: bool) -> list[Outcome]:
+        """One transaction; an outcome each, in order."""
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            outcomes = self._store(documents, overwrite)
+            db.execute("COMMIT")
+        except BaseException:
+            self._files.clear()
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        return outcomes
+
+    def _store(self, documents: Sequence[Document], overwrite: bool) -> list[Outcome]:
+        outcomes = [STORED] * len(documents)
+        rows: list[list[Any]] = []
+        places: list[int] = []
+        make = self._columns.row
+        for place, document in enumerate(documents):
+            try:
+                rows.append(make(document, self._file(document.block.stream.base)))
+                places.append(place)
+            except MisfitError as error:
+                outcomes[place] = Outcome(Verdict.REJECTED, "mapping", str(error))
+        if overwrite:
+            self._db.executemany(self._replace, rows)
+            fresh = rows
+        else:
+            fresh = self._insert_new(rows, places, outcomes)
+        if fresh:
+            self._note(fresh)
+        return outcomes
+
+    def _insert_new(self, rows: list[list[Any]], places: list[int], outcomes: list[Outcome]) -> list[list[Any]]:
+        db = self._db
+        before = db.total_changes
+        db.execute("SAVEPOINT rows")
+        db.executemany(self._insert, rows)
+        taken = db.total_changes - before
+        if taken == len(rows):
+            db.execute("RELEASE rows")
+            return rows
+        if taken == 0:
+            db.execute("RELEASE rows")
+            for place in places:
+                outcomes[place] = DUPLICATE
+            return []
+        db.execute("ROLLBACK TO rows")
+        db.execute("RELEASE rows")
+        fresh = []
+        for place, row in zip(places, rows, strict=True):
+            if db.execute(self._insert, row).rowcount:
+                fresh.append(row)
+            else:
+                outcomes[place] = DUPLICATE
+        return fresh
+
+    def _file(self, base: str) -> int:
+        number = self._files.get(base)
+        if number is None:
+            self._db.execute("INSERT OR IGNORE INTO files (base) VALUES (?)", (base,))
+            number = self._db.execute("SELECT number FROM files WHERE base = ?", (base,)).fetchone()[0]
+            self._files[base] = number
+        return number
+
+    def _note(self, rows: list[list[Any]]) -> None:
+        """Enter rows into chunks, a chunk for each run of CHUNK_CALLS lines of one file."""
+        rows.sort(key=_place)
+        start = 0
+        while start < len(rows):
+            end = start + 1
+            file = rows[start][0]
+            while end < len(rows) and end - start < CHUNK_CALLS and rows[end][0] == file:
+                end += 1
+            while end < len(rows) and rows[end][:2] == rows[end - 1][:2]:
+                end += 1
+            self._chunk(file, rows[start:end])
+            start = end
+
+    def _chunk(self, file: int, rows: list[list[Any]]) -> None:
+        """One chunk more, or those it touches made into one, or the one before it made longer while that is short."""
+        columns = list(zip(*rows, strict=True))
+        first, last, calls = rows[0][1], rows[-1][1], len(rows)
+        bounds: list[int | None] = []
+        for place in self._times:
+            times = [] if place is None else [time for time in columns[place] if time is not None]
+            bounds += [min(times), max(times)] if times else [None, None]
+        db = self._db
+        touched = db.execute("SELECT * FROM chunks WHERE file = ? AND first <= ? AND last >= ?", (file, last, first)).fetchall()
+        if not touched:
+            before = db.execute(
+                "SELECT * FROM chunks WHERE file = ? AND first < ? ORDER BY first DESC LIMIT 1", (file, first)
+            ).fetchone()
+            touched = [before] if before is not None and before[4] + calls <= CHUNK_CALLS else []
+        for other in touched:
+            first, last, calls = min(first, other[2]), max(last, other[3]), calls + other[4]
+            bounds = [_bound(number, one, two) for number, (one, two) in enumerate(zip(bounds, other[5:], strict=True))]
+        number = touched[0][0] if touched else None
+        for other in touched[1:]:
+            db.execute(
+                f"INSERT INTO fingerprints SELECT part, ?, hashes FROM fingerprints WHERE chunk = ? {_APPEND}", (number, other[0])
+            )
+            db.execute("DELETE FROM fingerprints WHERE chunk = ?", (other[0],))
+            db.execute("DELETE FROM chunks WHERE number = ?", (other[0],))
+        values = (number, file, first, last, calls, *bounds)
+        number = db.execute(f"INSERT OR REPLACE INTO chunks VALUES ({', '.join('?' * len(values))})", values).lastrowid
+        parts = self._fingerprints(columns)
+        db.executemany(
+            f"INSERT INTO fingerprints VALUES (?, ?, ?) {_APPEND}",
+            [(part, number, array("I", hashes).tobytes()) for part, hashes in enumerate(parts) if hashes],
+        )
+
+    def _fingerprints(self, columns: Sequence[Sequence[Any]]) -> list[list[int]]:
+        numbers: set[Any] = set()
+        for place in self._numbers:
+            numbers.update(columns[place])
+        numbers.discard(None)
+        prefixes = {number[:PREFIX_LENGTH] for number in numbers}
+        parts: list[list[int]] = [[] for _ in range(PARTS)]
+        for hashed in {*map(fingerprint, numbers), *map(prefix_fingerprint, prefixes)}:
+            parts[hashed % PARTS].append(hashed)
+        return parts
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file, unless somebody is reading, and let go of it."""
+        self._db.close()
+
+
+_APPEND = "ON CONFLICT (part, chunk) DO UPDATE SET hashes = hashes || excluded.hashes"
+
+
+def _place(row: Sequence[Any]) -> tuple[int, int]:
+    return row[0], row[1]
+
+
+def _bound(number: int, one: int | None, two: int | None) -> int | None:
+    if one is None or two is None:
+        return two if one is None else one
+    return max(one, two) if number % 2 else min(one, two)
+
+
+class Writer:
+    """All days that are being written, on one thread."""
+
+    def __init__(self, directory: Path, columns: Columns, now: Callable[[], float], synchronous: str = "FULL") -> None:
+        self._directory = directory
+        self._columns = columns
+        self._now = now
+        self._synchronous = synchronous
+        self._days: dict[str, Day] = {}
+
+    def store(self, batch: Sequence[Document], overwrite: bool = False) -> list[Outcome]:
+        """Blocks until every day's part of the batch is on disk. Raises what `foreign` gives."""
+        outcomes: list[Outcome] = [STORED] * len(batch)
+        for index, places in _by_index(batch).items():
+            path = self._directory / f"{index}.sqlite"
+            try:
+                day = self._day(index, path)
+                found = day.store([batch[place] for place in places], overwrite)
+            except sqlite3.Error as error:
+                self._forget(index)
+                raise foreign(error, path) from error
+            for place, outcome in zip(places, found, strict=True):
+                outcomes[place] = outcome
+        self._close_quiet()
+        return outcomes
+
+    def _day(self, index: str, path: Path) -> Day:
+        day = self._days.pop(index, None)
+        if day is None:
+            day = Day(path, self._columns, self._synchronous)
+            while len(self._days) >= OPEN_DAYS:
+                self._forget(next(iter(self._days)))
+        self._days[index] = day
+        day.written_at = self._now()
+        return day
+
+    def _close_quiet(self) -> None:
+        limit = self._now() - QUIET_S
+        for index in [index for index, day in self._days.items() if day.written_at < limit]:
+            self._forget(index)
+
+    def _forget(self, index: str) -> None:
+        day = self._days.pop(index, None)
+        if day is not None:
+            day.close()
+
+    def close(self) -> None:
+        """Close every day."""
+        for index in list(self._days):
+            self._forget(index)
+
+
+def _by_index(batch: Sequence[Document]) -> dict[str, Iterable[int]]:
+    found: dict[str, list[int]] = {}
+    for place, document in enumerate(batch):
+        found.setdefault(document.index, []).append(place)
+    return dict(found)
+
+
+def foreign(error: sqlite3.Error, path: Path) -> VosshipError:
+    """SQLite's error as one of ours, by what helps."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return FatalError(f"no space left for {path}", hint="nothing is lost: positions were not moved; free space, start again")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return FatalError(f"{path} is damaged: {error}", hint="move the file away; `vosship reship` fills that day again")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
+        return HaltedError(f"{path} cannot be opened: {error}", hint="check the owner and mode of the store's directory")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return UnavailableError(f"{path} is locked by another process", hint="which one: `fuser` or `lsof` on the file")
+    return UnavailableError(f"{path}: {error}", hint="check the disk: `dmesg`, `df`")
