@@ -1,0 +1,202 @@
+"""The processor `cdr`: which layout each stream is in, and each line into typed fields, or dead with its reason.
+
+How a line is converted is in `pipe` and `lines`; what its codes mean is the processor `codes`' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import ClassVar
+from zoneinfo import ZoneInfo
+
+from vosship.errors import FatalError
+from vosship.events import Block, Field, Record
+from vosship.plugin import Context
+from vosship_cdr import pipe
+from vosship_cdr.layout import LAYOUTS, PIPE, Layout, LayoutName, fields
+from vosship_cdr.lines import UnreadableError, Values, build
+from vosship_cdr.options import CdrOptions
+from vosship_cdr.recognition import SETTLED_LINES, Anchors, Recognised, is_title, recognise
+from vosship_cdr.splitting import BOM, decode, split
+from vosship_cdr.streams import Streams, StreamState
+from vosship_cdr.values import Clock
+
+REVOTE_LINES = 20
+"""Chosen: so many lines of one block, none with the stream's column count, show that the switch was upgraded within a file."""
+
+FEW_VOTES = 3
+"""Chosen: fewer lines in the middle of an unknown stream are no evidence of columns beyond the layout."""
+
+
+class Cdr:
+    """Reads VOS3000 call detail records of every layout."""
+
+    Options: ClassVar[type[CdrOptions]] = CdrOptions
+
+    def __init__(self, options: CdrOptions, context: Context) -> None:
+        self._options = options
+        self._log = context.log
+        self.fields: Sequence[Field] = fields()
+        zone = ZoneInfo(context.timezone)
+        self._values = Values(Clock(zone, options.times), options)
+        self._only: Layout | None = None if options.layout == "auto" else LAYOUTS[options.layout]
+        self._anchors: dict[LayoutName, Anchors] = {
+            name: Anchors(
+                layout,
+                self._values.instants.__getitem__,
+                self._values.holdings[self._unit(layout)].__getitem__,
+                self._values.addresses.__getitem__,
+            )
+            for name, layout in LAYOUTS.items()
+        }
+        self.streams = Streams(zone, options.max_skew_days, watch=options.hold_unit == "auto")
+        self.halts = True
+        """Whether a contradicted unit of holdTime raises FatalError; `inspect` only wants to know."""
+
+    def process(self, records: Sequence[Record]) -> None:
+        """Set the fields of each record. Raises FatalError when answered calls contradict the unit of holdTime."""
+        if not records:
+            return
+        block = records[0].block
+        state = self.streams.of(block.stream)
+        self._recognise(state, block, records)
+        last = records[-1]
+        tail = last if block.unterminated and last.offset + len(last.line) + 1 >= block.end else None
+        left = list(records)
+        if state.layout is PIPE and 17 <= state.count <= 19 and tail is None:
+            left = pipe.read(records, state.count, self._unit(PIPE), self._values, state.earliest_s, state.latest_s)
+        for record in left:
+            self._read(record, state, unterminated=record is tail)
+        if state.watch is not None:
+            self._check_unit(state, block, records)
+
+    def _unit(self, layout: Layout) -> str:
+        return layout.hold_unit if self._options.hold_unit == "auto" else self._options.hold_unit
+
+    def _recognise(self, state: StreamState, block: Block, records: Sequence[Record]) -> None:
+        if state.layout is not None and state.settled and not self._upgraded(state, records):
+            return
+        lines = [record.line for record in records]
+        if block.unterminated:
+            lines.pop()
+        fresh = state.settled
+        found = recognise(lines, self._anchors, None if fresh else state.votes, state.layout or self._only)
+        if found is None:
+            return
+        if found.count > len(found.layout.columns) and found.votes < FEW_VOTES and block.offset > 0 and not state.count:
+            return
+        self._take(state, found, block)
+
+    def _take(self, state: StreamState, found: Recognised, block: Block) -> None:
+        if state.layout is not found.layout or state.count != found.count:
+            self._log.info(
+                "layout recognised",
+                extra={"file": block.stream.path, "layout": found.layout.name, "columns": found.count, "reason": found.reason},
+            )
+            state.reason = found.reason
+        state.layout, state.count = found.layout, found.count
+        state.votes = found.counted
+        state.settled = found.votes >= SETTLED_LINES
+        self.streams.last_count = found.count
+
+    @staticmethod
+    def _upgraded(state: StreamState, records: Sequence[Record]) -> bool:
+        if len(records) < REVOTE_LINES or state.layout is not PIPE:
+            return False
+        probes = (records[0], records[len(records) // 2], records[-2], records[-1])
+        return all(record.line.count(b"|") + 1 != state.count for record in probes)
+
+    def _read(self, record: Record, state: StreamState, *, unterminated: bool) -> None:
+        tags: list[str] = []
+        try:
+            text, chinese = decode(record.line)
+        except UnicodeDecodeError:
+            record.reject("encoding", "neither UTF-8 nor GB18030")
+            return
+        if record.offset == 0:
+            text = text.removeprefix(BOM)
+        if not text.strip():
+            record.drop("blank")
+            return
+        if chinese:
+            tags.append("gb18030")
+        try:
+            self._fill(record, text, state, tags, unterminated=unterminated)
+        except UnreadableError as error:
+            record.reject(error.reason, str(error))
+
+    def _fill(self, record: Record, text: str, state: StreamState, tags: list[str], *, unterminated: bool) -> None:
+        layout, parts = self._parts(text, state)
+        if is_title(parts):
+            record.drop("title")
+            return
+        want = state.count if layout is state.layout and state.count else self._usual(layout, len(parts))
+        if unterminated:
+            if len(parts) != (state.count or self.streams.last_count or len(layout.columns)):
+                raise UnreadableError("unterminated", f"{len(parts)} columns and no newline")
+            tags.append("unterminated")
+        parts = self._fitted(parts, layout, want, tags)
+        found, stop = build(parts, layout, self._unit(layout), self._values, tags)
+        if not state.earliest_s <= stop[2] <= state.latest_s:
+            raise UnreadableError("clock_skew", f"it stopped at {stop[0]}, far from its file's name")
+        if tags:
+            found["tags"] = [*record.fields.get("tags", ()), *tags]
+        record.fields = {**record.fields, **found}
+        record.day, record.at = stop[1], stop[2]
+
+    def _parts(self, text: str, state: StreamState) -> tuple[Layout, list[str]]:
+        layout = state.layout or self._only or PIPE
+        try:
+            parts = split(text, layout.delimiter)
+        except ValueError as error:
+            raise UnreadableError("bad_quotes", str(error)) from error
+        if len(parts) < layout.least and self._only is None:
+            # One spool segment may hold lines of two switches' layouts: taken where every anchor of another layout holds.
+            for other in LAYOUTS.values():
+                try:
+                    texts = split(text, other.delimiter)
+                except ValueError:
+                    continue
+                if len(texts) == len(other.columns) and self._anchors[other.name].hold_in(texts):
+                    return other, texts
+        return layout, parts
+
+    @staticmethod
+    def _usual(layout: Layout, count: int) -> int:
+        return count if layout.least <= count <= len(layout.columns) else len(layout.columns)
+
+    def _fitted(self, parts: list[str], layout: Layout, want: int, tags: list[str]) -> list[str]:
+        count = len(parts)
+        if count == want:
+            return parts
+        if count == want + 1 and not parts[-1]:
+            return parts[:-1]
+        if count > want:
+            raise UnreadableError("stray_delimiter", f"{count} columns where the file has {want}")
+        if count < layout.least:
+            raise UnreadableError("short_line", f"{count} columns where the layout has {layout.least}")
+        if not self._anchors[layout.name].hold_in(parts):
+            raise UnreadableError("short_line", f"{count} columns where the file has {want}, and they do not hold what they must")
+        tags.append("short_line")
+        return parts
+
+    def _check_unit(self, state: StreamState, block: Block, records: Sequence[Record]) -> None:
+        watch, layout = state.watch, state.layout
+        if watch is None or layout is None:
+            return
+        per_unit = 1 if self._unit(layout) == "ms" else 1000
+        for record in records:
+            if not record.fate and record.fields.get("call.answered"):
+                start_s = datetime.fromisoformat(record.fields["startTime"]).timestamp()
+                watch.look(record.fields["holdTime"] // per_unit, record.at - int(start_s))
+        verdict = watch.verdict()
+        if not verdict:
+            return
+        state.verdict, state.watch = verdict, None
+        if verdict not in ("unclear", layout.hold_unit) and self.halts:
+            raise FatalError(
+                f"{block.stream.path}: holdTime of layout {layout.name} should be in {layout.hold_unit} and looks like "
+                f"{verdict}: {watch.evidence()}",
+                hint=f"set `hold_unit: {verdict}` for the processor cdr, or `hold_unit: {layout.hold_unit}` if this file is right",
+            )

@@ -1,0 +1,200 @@
+"""Texts of a line into values of a document, each distinct text converted once: times, addresses, numbers, codes.
+
+It does not know columns or layouts, nor what becomes of a line whose text cannot be converted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from ipaddress import ip_address
+from typing import Generic, Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+T = TypeVar("T")
+
+Times = Literal["auto", "text", "epoch_s", "epoch_ms"]
+
+MEMO_ENTRIES = 20_000
+"""Chosen: an hour has 3,600 distinct seconds and a switch a few thousand peers; 20,000 entries stay under 5 MB a memo."""
+
+LONG_MIN, LONG_MAX = -(2**63), 2**63 - 1
+"""What a `long` field of either search engine can hold."""
+
+EARLIEST_MS = 0
+"""1970-01-01: earlier times are no calls, and not every store takes negative epoch times."""
+
+LATEST_MS = 253_402_300_799_999
+"""9999-12-31T23:59:59.999Z, the last time that can be written in the documents' format."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TEXT_TIME = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[ T](\d{1,2}):(\d{2}):(\d{2})(?:[.,](\d{1,6}))?", re.ASCII)
+_EPOCH_TIME = re.compile(r"\d{1,15}", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+_EPOCH_S_DIGITS = range(9, 11)
+"""Digits of epoch seconds between 1973 and 2286."""
+_EPOCH_MS_DIGITS = range(12, 14)
+"""Digits of epoch milliseconds between 1973 and 2286."""
+
+
+class UnfitError(ValueError):
+    """A text that cannot be what its column should hold; the caller decides what that means for the line."""
+
+
+class Memo(dict[str, T], Generic[T]):
+    """Converted values by their text; a text that does not fit raises UnfitError each time and is not remembered."""
+
+    __slots__ = ("_convert",)
+
+    def __init__(self, convert: Callable[[str], T]) -> None:
+        super().__init__()
+        self._convert = convert
+
+    def __missing__(self, text: str) -> T:
+        value = self._convert(text)
+        if len(self) >= MEMO_ENTRIES:
+            self.clear()
+        self[text] = value
+        return value
+
+
+class Seconds(dict[int, str]):
+    """Epoch seconds as the beginning of a written time, up to and with the point: `2026-04-26T06:00:00.`."""
+
+    __slots__ = ()
+
+    def __missing__(self, at: int) -> str:
+        if len(self) >= MEMO_ENTRIES:
+            self.clear()
+        text = self[at] = (_EPOCH + timedelta(seconds=at)).isoformat()[:19] + "."
+        return text
+
+
+MILLIS: tuple[str, ...] = tuple(f"{ms:03d}Z" for ms in range(1000))
+"""The end of a written time, by its milliseconds."""
+
+
+def written(at_ms: int) -> str:
+    """Epoch milliseconds as documents write times, UTC."""
+    return (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Instant = tuple[str, str, int, int, tuple[str, ...]]
+"""A time: as written (UTC), its day in the switch's zone (`2026.04.26`), epoch seconds, epoch ms, tags."""
+
+
+class Clock:
+    """Converts a switch's times. Text is local time of `zone`; epoch numbers are told apart by their digits in `auto`.
+
+    A local time that occurs twice when clocks go back is taken as the first and tagged `time_ambiguous`; one that never
+    occurs is shifted forward by the gap and tagged `time_skipped`.
+    """
+
+    def __init__(self, zone: ZoneInfo, times: Times = "auto") -> None:
+        self._zone = zone
+        self._times = times
+
+    def convert(self, text: str) -> Instant:
+        """The instant of one text. Raises UnfitError for what is no time, and before 1970 or after 9999."""
+        text = text.strip()
+        if self._times in ("auto", "text") and (match := _TEXT_TIME.fullmatch(text)):
+            return self._local(match)
+        if self._times == "text" or not _EPOCH_TIME.fullmatch(text):
+            raise UnfitError(f"{text[:40]!r} is no time")
+        if self._times == "epoch_s" or (self._times == "auto" and len(text) in _EPOCH_S_DIGITS):
+            return self._instant(int(text) * 1000, ())
+        if self._times == "epoch_ms" or len(text) in _EPOCH_MS_DIGITS:
+            return self._instant(int(text), ())
+        raise UnfitError(f"{text[:40]!r} is no time: neither epoch seconds nor milliseconds")
+
+    def _local(self, match: re.Match[str]) -> Instant:
+        year, month, day, hour, minute, second, fraction = match.groups()
+        micros = int((fraction or "0").ljust(6, "0"))
+        try:
+            local = datetime(
+                int(year), int(month), int(day), int(hour), int(minute), int(second), micros // 1000 * 1000, tzinfo=self._zone
+            )
+            offset, later = local.utcoffset(), local.replace(fold=1).utcoffset()
+            utc = local.astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            raise UnfitError(f"{match.group()!r} is no time: {error}") from error
+        tags: tuple[str, ...] = ()
+        if offset != later and offset is not None and later is not None:
+            # Read with the offset before the change: of a doubled hour that is the first, of a missing one the shift forward.
+            tags = ("time_ambiguous",) if offset > later else ("time_skipped",)
+        return self._instant((utc - _EPOCH) // timedelta(milliseconds=1), tags)
+
+    def _instant(self, at_ms: int, tags: tuple[str, ...]) -> Instant:
+        if not EARLIEST_MS <= at_ms <= LATEST_MS:
+            raise UnfitError("the time is before 1970 or after 9999")
+        try:
+            day = (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(self._zone)
+        except OverflowError as error:
+            raise UnfitError("the time is after 9999 in the switch's zone") from error
+        return written(at_ms), f"{day.year:04d}.{day.month:02d}.{day.day:02d}", at_ms // 1000, at_ms, tags
+
+
+def address(text: str) -> str:
+    """An IP address as written, or "" for none. Raises UnfitError for what an `ip` field would refuse."""
+    text = text.strip()
+    if not text:
+        return ""
+    try:
+        ip_address(text)
+    except ValueError as error:
+        raise UnfitError(f"{text[:60]!r} is no IP address") from error
+    if "%" in text:
+        raise UnfitError(f"{text[:60]!r} has a zone, which an ip field refuses")
+    return text
+
+
+def whole(text: str) -> int | str:
+    """A whole number that a `long` can hold, or "" for none. Raises UnfitError for anything else."""
+    text = text.strip()
+    if not text:
+        return ""
+    if not _WHOLE.fullmatch(text) or not LONG_MIN <= (number := int(text)) <= LONG_MAX:
+        raise UnfitError(f"{text[:40]!r} is no whole number")
+    return number
+
+
+def money(text: str) -> float | str:
+    """An amount, or "" for none. Raises UnfitError for what JSON or a `double` cannot hold."""
+    text = text.strip()
+    if not text:
+        return ""
+    try:
+        amount = Decimal(text)
+    except InvalidOperation as error:
+        raise UnfitError(f"{text[:40]!r} is no amount") from error
+    if not amount.is_finite() or not float("-inf") < float(amount) < float("inf"):
+        raise UnfitError(f"{text[:40]!r} is no finite amount")
+    return float(amount)
+
+
+LONGEST_HOLD_MS = 366 * 86_400_000
+"""Chosen: no conversation lasts a year; a single such number would drown every sum of minutes it is in."""
+
+
+class Holding:
+    """Converts holdTime into milliseconds from its unit (`per_unit`: milliseconds in one)."""
+
+    def __init__(self, per_unit: int) -> None:
+        self._per_unit = per_unit
+
+    def convert(self, text: str) -> int:
+        """Milliseconds; a fraction of the unit is kept to the millisecond. Raises UnfitError for empty, negative, over a year."""
+        text = text.strip()
+        if _WHOLE.fullmatch(text):
+            hold_ms = int(text) * self._per_unit
+        else:
+            try:
+                amount = Decimal(text) * self._per_unit
+                hold_ms = int(amount) if amount.is_finite() and abs(amount) <= LONGEST_HOLD_MS else -1
+            except (InvalidOperation, ValueError) as error:
+                raise UnfitError(f"holdTime {text[:40]!r} is no number") from error
+        if not 0 <= hold_ms <= LONGEST_HOLD_MS:
+            raise UnfitError(f"holdTime {text[:40]!r} is negative or over a year")
+        return hold_ms
