@@ -8,13 +8,12 @@ one transaction with `synchronous=FULL`. What was sent and not settled is sent a
 
 from __future__ import annotations
 
-import fcntl
 import os
 import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +22,7 @@ import msgspec
 
 from vosship.errors import ConfigError, FatalError
 from vosship.events import Dead, Gone, Position, Stream
+from vosship.lock import lock, refuse_network
 from vosship.pipeline import Prepared
 
 T = TypeVar("T")
@@ -30,7 +30,6 @@ Work = Callable[[sqlite3.Connection], Any]
 
 SCHEMA_VERSION = 1
 STATE_FILE = "state.sqlite"
-LOCK_FILE = "agent.lock"
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS pipelines (
@@ -49,8 +48,8 @@ CREATE TABLE IF NOT EXISTS streams (
     settled_at REAL NOT NULL, PRIMARY KEY (pipeline, name, generation)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS losses (
     id INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, name TEXT NOT NULL, generation INTEGER NOT NULL,
-    path TEXT NOT NULL, offset INTEGER NOT NULL, bytes INTEGER NOT NULL, never_seen INTEGER NOT NULL,
-    reason TEXT NOT NULL, at REAL NOT NULL, starts_at REAL);
+    base TEXT NOT NULL, path TEXT NOT NULL, starts_at REAL, offset INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    never_seen INTEGER NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS dead (
     id INTEGER PRIMARY KEY AUTOINCREMENT, pipeline TEXT NOT NULL, name TEXT NOT NULL, generation INTEGER NOT NULL,
     base TEXT NOT NULL, path TEXT NOT NULL, starts_at REAL, offset INTEGER NOT NULL, reason TEXT NOT NULL,
@@ -66,7 +65,7 @@ INSERT INTO streams (pipeline, name, generation, base, path, starts_at, offset, 
                      filtered, last_at, settled_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (pipeline, name, generation) DO UPDATE SET
-    path = excluded.path, offset = excluded.offset, proof = excluded.proof, read = read + excluded.read,
+    gone = 0, path = excluded.path, offset = excluded.offset, proof = excluded.proof, read = read + excluded.read,
     stored = stored + excluded.stored, duplicate = duplicate + excluded.duplicate, dead = dead + excluded.dead,
     filtered = filtered + excluded.filtered, last_at = max(last_at, excluded.last_at), settled_at = excluded.settled_at
 """
@@ -75,9 +74,6 @@ _BURY = """
 INSERT INTO dead (pipeline, name, generation, base, path, starts_at, offset, reason, detail, at, line, fields)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-
-_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "fuse.glusterfs", "ceph", "lustre", "afs", "9p"})
-"""File systems on which SQLite's locks and fsync cannot be relied on (SQLite documentation, "How to corrupt", 2.1)."""
 
 
 class Settled(msgspec.Struct, gc=False):
@@ -125,8 +121,8 @@ class State:
             data_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"cannot make {data_dir}: {error.strerror}", path="data_dir") from error
-        _refuse_network(data_dir)
-        lock_fd = _lock(data_dir)
+        refuse_network(data_dir)
+        lock_fd = lock(data_dir)
         path = data_dir / STATE_FILE
         try:
             if rebuild and path.exists():
@@ -149,9 +145,14 @@ class State:
         self._thread.join()
         os.close(self._lock_fd)
 
-    def known(self, pipeline: str) -> Mapping[str, Position]:
+    def submit_known(self, pipeline: str) -> Future[dict[str, Position]]:
         """Per stream name the newest generation's position."""
-        return self.submit(lambda db: _known(db, pipeline)).result()
+        return self.submit(lambda db: _known(db, pipeline))
+
+    def submit_dead_totals(self, pipeline: str) -> Future[tuple[int, int]]:
+        """How many lines and bytes the pipeline's dead lines hold."""
+        ask = "SELECT dead_lines, dead_bytes FROM pipelines WHERE name = ?"
+        return self.submit(lambda db: tuple(db.execute(ask, (pipeline,)).fetchone()))
 
     def register(self, pipeline: str, switch: str, timezone: str) -> None:
         """Enter a pipeline, or check that its switch and zone are still those its documents were made with."""
@@ -168,6 +169,11 @@ class State:
                 db.execute("UPDATE pipelines SET state = ?, reason = ?, since = ? WHERE name = ?", (state, reason, since, pipeline))
             )
         )
+
+    def tell_rate(self, pipeline: str, bytes_per_s: float) -> Future[None]:
+        """Note how fast a pipeline settles, for the forecast."""
+        note = "UPDATE pipelines SET bytes_per_s = ? WHERE name = ?"
+        return self.submit(lambda db: _discard(db.execute(note, (bytes_per_s, pipeline))))
 
     def revive(self, pipeline: str, revived: Sequence[Revived], now: float) -> Future[None]:
         """Enter what became of dead lines that were tried again or dropped."""
@@ -265,59 +271,6 @@ def _put_aside(path: Path) -> None:
     sync_directory(path.parent)
 
 
-def _lock(data_dir: Path) -> int:
-    try:
-        fd = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise ConfigError(f"cannot write below {data_dir}: {error.strerror}", path="data_dir") from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(fd, 100, 0).decode("ascii", "replace").strip() or "unknown"
-        os.close(fd)
-        raise ConfigError(f"process {holder} is running on {data_dir}", hint="one agent a data_dir; stop that one first") from error
-    os.truncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    return fd
-
-
-def holder(data_dir: Path) -> int | None:
-    """The process that runs on `data_dir`, None when none does."""
-    try:
-        fd = os.open(data_dir / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        text = os.pread(fd, 100, 0).decode("ascii", "replace").strip()
-        return int(text) if text.isdigit() else 0
-    else:
-        return None
-    finally:
-        os.close(fd)
-
-
-def _refuse_network(data_dir: Path) -> None:
-    place, best, kind = str(data_dir.resolve()), "", ""
-    try:
-        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return
-    for mount in mounts:
-        left, _, right = mount.partition(" - ")
-        point = left.split(" ")[4].replace("\\040", " ")
-        inside = place == point or place.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):
-            best, kind = point, right.split(" ")[0]
-    if kind in _NETWORK:
-        raise ConfigError(
-            f"{data_dir} is on a network file system ({kind} at {best}): its locks and fsync cannot be relied on",
-            path="data_dir",
-            hint="use a local disk",
-        )
-
-
 def _known(db: sqlite3.Connection, pipeline: str) -> dict[str, Position]:
     rows = db.execute(
         "SELECT name, generation, base, path, starts_at, offset, proof, gone FROM streams WHERE pipeline = ?"
@@ -372,20 +325,20 @@ def _count_dead(db: sqlite3.Connection, pipeline: str, lines: int, size: int) ->
 
 def _enter_gone(db: sqlite3.Connection, pipeline: str, item: Gone, now: float) -> None:
     stream = item.stream
+    place = (pipeline, stream.name, stream.generation, stream.base, stream.path, stream.starts_at)
     db.execute(
         "INSERT INTO streams (pipeline, name, generation, base, path, starts_at, offset, lost_bytes, gone, gone_reason, settled_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)"
         " ON CONFLICT (pipeline, name, generation) DO UPDATE SET"
-        " gone = 1, gone_reason = excluded.gone_reason, lost_bytes = lost_bytes + excluded.lost_bytes, settled_at = excluded.settled_at",
-        (pipeline, stream.name, stream.generation, stream.base, stream.path, stream.starts_at, item.offset, item.lost_bytes)
-        + (item.reason, now),
+        " gone = 1, gone_reason = excluded.gone_reason, lost_bytes = lost_bytes + excluded.lost_bytes,"
+        " settled_at = excluded.settled_at",
+        (*place, item.offset, item.lost_bytes, item.reason, now),
     )
     if item.lost_bytes or item.never_seen:
         db.execute(
-            "INSERT INTO losses (pipeline, name, generation, path, offset, bytes, never_seen, reason, at, starts_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (pipeline, stream.name, stream.generation, stream.path, item.offset, item.lost_bytes, item.never_seen, item.reason)
-            + (now, stream.starts_at),
+            "INSERT INTO losses (pipeline, name, generation, base, path, starts_at, offset, bytes, never_seen, reason, at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*place, item.offset, item.lost_bytes, item.never_seen, item.reason, now),
         )
 
 

@@ -1,0 +1,101 @@
+"""Words in, exit code out: a lazy table of commands, so that `--help` imports nothing heavy.
+
+It does nothing itself: every command is a module of `vosship.commands` with a click command named `command`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from vosship import __version__
+from vosship.errors import Exit, VosshipError
+
+COMMANDS: dict[str, str] = {
+    "demo": "A simulated switch, the agent and the embedded store together.",
+    "init": "Write a commented configuration.",
+    "check": "Examine configuration, files, outputs and forecast.",
+    "setup": "Install templates, lifecycle and dashboards.",
+    "run": "Ship records until told to stop.",
+    "status": "Show the account of every line.",
+    "search": "Find calls.",
+    "export": "Write calls to a file.",
+    "stats": "ASR, NER, ACD, minutes and PDD by gateway, country, hour and more.",
+    "dead": "List, show, replay or drop lines that were set aside.",
+    "inspect": "Say what a CDR file holds.",
+    "plan": "Size intervals, files, queue and disk for a switch.",
+    "simulate": "Imitate a switch: write, rotate and delete CDR files.",
+    "plugins": "List every plugin with its options.",
+}
+"""Command and one line of help, in the order an operator meets them."""
+
+
+class Commands(click.Group):
+    """Loads a command's module only when that command is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of COMMANDS."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command's click object."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"vosship.commands.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest command in the message."""
+        from vosship.plugin import nearest
+
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"no command {args[0]!r} ({nearest(args[0], COMMANDS)})")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="vosship")
+def vosship() -> None:
+    """Ship VOS3000 call detail records and account for every line.
+
+    Begin with `vosship demo`; then `vosship init`, `vosship check`, `vosship run`.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and end the process with its exit code (contract, section 3)."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. Errors become one sentence on standard error."""
+    try:
+        result = vosship.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return int(Exit.USAGE)
+    except VosshipError as error:
+        click.echo(f"vosship: {error}", err=True)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.DONE)
+    return int(result) if isinstance(result, int) else int(Exit.DONE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""`vosship check`: can it work, and if not, what is to be done, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from vosship.commands.options import config_option, json_option
+
+if TYPE_CHECKING:
+    from vosship.application import Application
+    from vosship.plugin import Remark
+
+MARKS = {"good": "ok  ", "warn": "warn", "bad": "BAD "}
+
+
+@click.command("check", epilog="\b\nExample:\n  vosship check -c /etc/vosship/vosship.yaml")
+@config_option
+@json_option
+def command(config_path: str | None, as_json: bool) -> int:
+    """Examine configuration, files, outputs, templates, zone, units and the forecast; exit 3 when something is wrong."""
+    import msgspec
+
+    from vosship.application import Application
+    from vosship.errors import Exit
+
+    application = Application.load(config_path)
+    found = []
+    for part, remark in examine(application):
+        found.append({"part": part, "level": remark.level, "text": remark.text, "hint": remark.hint})
+        if not as_json:
+            click.echo(f"{MARKS[remark.level]} {part}: {remark.text}" + (f"\n       {remark.hint}" if remark.hint else ""))
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+    return int(Exit.ANSWER_IS_NO if any(item["level"] == "bad" for item in found) else Exit.DONE)
+
+
+def examine(application: Application) -> Iterator[tuple[str, Remark]]:
+    """Every remark with the part of the configuration it is about."""
+    from vosship.errors import VosshipError
+    from vosship.plugin import Checks, Remark
+
+    config = application.config
+    yield "configuration", Remark("good", f"{config.file} is valid: switch {config.switch}, zone {config.timezone}")
+    parts = [(f"inputs.{entry.name}", entry.plugin) for entry in application.inputs.values()]
+    first = next(iter(application.inputs.values()))
+    parts += [(f"processors.{item.name}", plugin) for item, plugin in zip(config.processors, application.processors(first), strict=True)]
+    parts += [(f"outputs.{entry.name}", entry.plugin) for entry in application.outputs.values()]
+    for part, plugin in parts:
+        if isinstance(plugin, Checks):
+            try:
+                for remark in plugin.check():
+                    yield part, remark
+            except VosshipError as error:
+                yield part, Remark("bad", error.message, error.hint)
+    yield from _newest_file(application)
+    yield from _forecast(application)
+
+
+def _newest_file(application: Application) -> Iterator[tuple[str, Remark]]:
+    """Layout, unit of holdTime and time zone, judged by the newest file that holds something."""
+    from vosship.inspecting import examine_newest
+    from vosship.plugin import Reports
+
+    for entry in application.inputs.values():
+        if isinstance(entry.plugin, Reports):
+            for remark in examine_newest(application, entry):
+                yield f"inputs.{entry.name}", remark
+
+
+def _forecast(application: Application) -> Iterator[tuple[str, Remark]]:
+    from vosship.errors import VosshipError
+    from vosship.forecast import INTERVAL, MAX_FILES, interval_of
+    from vosship.ledger import read_status
+    from vosship.plugin import Remark, Reports
+
+    parameters = application.config.switch_parameters
+    for entry in application.inputs.values():
+        if not isinstance(entry.plugin, Reports) or entry.plugin.series != "vos3000-cdr":
+            continue
+        sizes = entry.plugin.survey({})
+        interval_s, limit = interval_of(sizes, parameters), parameters.get(MAX_FILES)
+        if limit is None:
+            hint = f"set switch_parameters: {{{MAX_FILES}: …, {INTERVAL}: …}} as on the switch"
+            yield f"inputs.{entry.name}", Remark("warn", "how long the switch keeps files is not known: no forecast before a deletion is seen", hint)
+        elif interval_s:
+            keeps_h = int(limit) * interval_s / 3600
+            yield f"inputs.{entry.name}", Remark("good", f"the switch keeps {limit} files of {interval_s:.0f} s: {keeps_h:.1f} hours")
+    try:
+        for status in read_status(application):
+            if status.seconds_to_loss is not None:
+                text = f"unread files will be deleted in {status.seconds_to_loss:.0f} s at the present rate"
+                yield f"pipeline {status.name}", Remark("bad", text, "is the output reachable? `rescue_dir` keeps files at risk")
+            elif status.forecast:
+                yield f"pipeline {status.name}", Remark("good", "the backlog will be read before the switch deletes it")
+            if status.dead:
+                yield f"pipeline {status.name}", Remark("warn", f"{status.dead} dead lines", "vosship dead list")
+            if status.lost_bytes:
+                yield f"pipeline {status.name}", Remark("warn", f"{status.lost_bytes} bytes were lost", "vosship status")
+    except VosshipError as error:
+        yield "state", Remark("bad", error.message, error.hint)

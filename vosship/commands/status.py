@@ -1,0 +1,140 @@
+"""`vosship status`: the account of every line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from vosship.commands.options import config_option, json_option
+
+if TYPE_CHECKING:
+    from vosship.application import Application
+    from vosship.ledger import PipelineStatus
+
+WATCH_EVERY_S = 2.0
+"""Chosen: quick enough to follow by eye."""
+
+NAGIOS_CRITICAL_S = 3600.0
+"""Chosen: an unread file that the switch deletes within the hour needs somebody now."""
+
+
+@click.command("status", epilog="\b\nExamples:\n  vosship status\n  vosship status --json | jq .pipelines[].lost_bytes\n  vosship status --nagios")
+@config_option
+@json_option
+@click.option("--watch", is_flag=True, help="Show it again every two seconds until Ctrl-C.")
+@click.option("--nagios", is_flag=True, help="One line and the plug-in codes 0 1 2 3.")
+@click.option("--files", "show_files", is_flag=True, help="Every file, not only those with something to say.")
+def command(config_path: str | None, as_json: bool, watch: bool, nagios: bool, show_files: bool) -> int:
+    """Show, per pipeline and file, what was read, stored, set aside and lost; with or without a running agent."""
+    from vosship.application import Application
+    from vosship.errors import VosshipError
+    from vosship.ledger import as_json as shape
+    from vosship.ledger import read_status
+
+    if nagios:
+        try:
+            code, line = judge(read_status(Application.load(config_path)))
+        except VosshipError as error:
+            code, line = 3, f"UNKNOWN - {error}"
+        click.echo(f"VOSSHIP {line}")
+        return code
+    application = Application.load(config_path)
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode(shape(application, read_status(application))).decode())
+        return 0
+    if not watch:
+        _show(application, read_status(application), show_files)
+        return 0
+    import time
+
+    while True:
+        click.clear()
+        _show(application, read_status(application), show_files)
+        time.sleep(WATCH_EVERY_S)
+
+
+def judge(pipelines: Sequence[PipelineStatus]) -> tuple[int, str]:
+    """The monitoring plug-in's code (0 OK, 1 WARNING, 2 CRITICAL) and its one line with performance data."""
+    bad, odd = [], []
+    for each in pipelines:
+        if each.state in ("halted", "stopped"):
+            bad.append(f"{each.name} {each.state} {each.reason}".rstrip())
+        elif each.state == "waiting":
+            odd.append(f"{each.name} waiting: {each.reason}")
+        if each.seconds_to_loss is not None:
+            text = f"{each.name} loses unread lines in {each.seconds_to_loss:.0f} s"
+            (bad if each.seconds_to_loss < NAGIOS_CRITICAL_S else odd).append(text)
+        if each.lost_bytes:
+            odd.append(f"{each.name} lost {each.lost_bytes} bytes")
+        if each.dead:
+            odd.append(f"{each.name} {each.dead} dead lines")
+    unread, dead = sum(each.unread_bytes for each in pipelines), sum(each.dead for each in pipelines)
+    lost = sum(each.lost_bytes for each in pipelines)
+    figures = f"| unread={unread}B dead={dead} lost={lost}B"
+    if bad:
+        return 2, f"CRITICAL - {'; '.join(bad + odd)} {figures}"
+    if odd:
+        return 1, f"WARNING - {'; '.join(odd)} {figures}"
+    return 0, f"OK - {len(pipelines)} pipelines, {sum(each.stored + each.duplicate for each in pipelines)} calls in the index {figures}"
+
+
+def _show(application: Application, pipelines: Sequence[PipelineStatus], show_files: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"switch {application.config.switch}", title_justify="left")
+    table.add_column("pipeline")
+    for column in ("read", "stored", "duplicate", "dead", "filtered", "lost bytes", "unread bytes"):
+        table.add_column(column, justify="right")
+    table.add_column("complete until")
+    table.add_column("state")
+    for each in pipelines:
+        counts = (each.read, each.stored, each.duplicate, each.dead, each.filtered, each.lost_bytes, each.unread_bytes)
+        table.add_row(each.name, *(f"{count:,}" for count in counts), each.complete_until or "-", each.state)
+    console.print(table)
+    for each in pipelines:
+        for line in remarks(each):
+            console.print(line, markup=False, highlight=False)
+        shown = [file for file in each.files if show_files or not file.done or file.dead or file.lost_bytes]
+        if shown:
+            _show_files(console, each.name, shown if show_files else shown[-20:], len(shown))
+
+
+def remarks(status: PipelineStatus) -> list[str]:
+    """What a person should notice, a sentence each."""
+    said = []
+    if status.reason:
+        said.append(f"{status.name}: {status.state} since {status.since}: {status.reason}")
+    for reason, lines in status.dead_reasons.items():
+        said.append(f"{status.name}: {lines:,} dead lines: {reason} (vosship dead list --reason {reason})")
+    for loss in status.losses[-10:]:
+        what = "never seen" if loss.never_seen else f"lost {loss.bytes:,} bytes from byte {loss.offset:,}"
+        said.append(f"{status.name}: {what}: {loss.file}: {loss.reason} ({loss.at})")
+    forecast = status.forecast
+    if forecast:
+        verdict = "will be read in time" if forecast.seconds_to_loss is None else "will NOT be read in time at the present rate"
+        said.append(f"{status.name}: the switch deletes {forecast.next_file} in {forecast.next_deletion_s:.0f} s; the backlog {verdict}")
+    return said
+
+
+def _show_files(console: object, name: str, files: Sequence[object], of: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from vosship.ledger import FileStatus
+
+    assert isinstance(console, Console)
+    table = Table(title=f"{name}: {len(files)} of {of} files", title_justify="left")
+    table.add_column("file")
+    columns = ("size", "offset", "read", "stored", "duplicate", "dead", "filtered", "lost_bytes")
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="right")
+    for file in files:
+        assert isinstance(file, FileStatus)
+        table.add_row(file.name, *(f"{getattr(file, column):,}" for column in columns))
+    console.print(table)

@@ -1,0 +1,179 @@
+"""Configuration into running pipelines: what starts and stops in which order, signals, the drain limit.
+
+It does not know how a pipeline works (`running`) or how a batch is insisted on (`delivery`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from typing import Any
+
+from vosship.application import Application
+from vosship.delivery import Delivery
+from vosship.documents import Renderer
+from vosship.errors import Exit, FatalError, VosshipError
+from vosship.pipeline import Pipeline
+from vosship.plugin import Opens, Until
+from vosship.revival import Revival
+from vosship.running import RunningPipeline
+from vosship.state import State
+from vosship.watch import Watch
+
+log = logging.getLogger("vosship.daemon")
+
+STOP_GIVE_UP_S = 0.0
+"""Once stopping, an output that does not answer is not waited for: what is unsettled is sent again next time."""
+
+
+class Daemon:
+    """One run of the agent. `run` returns the exit code; the state is open only while it runs."""
+
+    def __init__(self, application: Application, *, once: bool = False, rebuild_state: bool = False) -> None:
+        self._application = application
+        self._until: Until = "now" if once else "forever"
+        self._rebuild_state = rebuild_state
+        self._stopping = asyncio.Event()
+        self._running: list[RunningPipeline] = []
+
+    async def run(self) -> Exit:
+        """Run until everything is shipped (`once`) or a signal comes. Raises VosshipError when it cannot start or go on."""
+        application = self._application
+        state = State.open(application.config.data_dir, rebuild=self._rebuild_state)
+        opened: list[Opens] = []
+        try:
+            for name, entry, _ in application.pipelines():
+                state.register(name, entry.switch, entry.timezone)
+            outputs = [entry.plugin for entry in application.outputs.values()]
+            for plugin in [*outputs, *(entry.plugin for entry in application.inputs.values())]:  # listeners start last
+                if isinstance(plugin, Opens):
+                    await plugin.open()
+                    opened.append(plugin)
+            gc.collect()
+            gc.freeze()  # start-up's objects live as long as the process: never walk them again
+            await self._run_pipelines(state)
+            return self._verdict()
+        finally:
+            for plugin in reversed(opened):
+                await plugin.close()
+            for running in self._running:
+                if running.failure is None:
+                    running.tell("stopped", "")
+            state.close()
+
+    async def _run_pipelines(self, state: State) -> None:
+        loop = asyncio.get_running_loop()
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(sign, self._on_signal)
+        async with asyncio.TaskGroup() as group:
+            for name, entry, output in self._application.pipelines():
+                running = self._build(name, entry, output, state)
+                self._running.append(running)
+                running.start(group)
+            log.info("agent started", extra={"pipelines": len(self._running), "pid": os.getpid(), "state": str(state.path)})
+            side = [group.create_task(task) for task in self._side_tasks(state)]
+            stopper = group.create_task(self._stop_when_told())
+            for running in self._running:
+                await running.finished.wait()
+            for task in [*side, stopper]:
+                task.cancel()
+
+    def _side_tasks(self, state: State) -> list[Any]:
+        if self._until == "now":
+            return []
+        revivals = [Revival(running.pipeline, running.delivery, state, self._now).run() for running in self._running]
+        return [*revivals, Watch(self._application, state, self._running).run()]
+
+    def _build(self, name: str, entry: Any, output: Any, state: State) -> RunningPipeline:
+        application = self._application
+        renderer = Renderer(switch=entry.switch, host=socket.gethostname(), channel=entry.channel, series=entry.plugin.series)
+        pipeline = Pipeline(
+            name,
+            source=entry.plugin,
+            processors=application.processors(entry),
+            renderer=renderer,
+            now=self._now,
+            keep_original=entry.keep_original,
+        )
+        delivery = Delivery(
+            pipeline,
+            output.plugin,
+            output.common,
+            metrics=application.telemetry,
+            tell=lambda doing, reason: running.tell(doing, reason),
+            give_up_s=output.common.give_up_s if self._until == "now" else None,
+            sleep=self._sleep,
+        )
+        running = RunningPipeline(
+            pipeline,
+            entry.plugin,
+            delivery,
+            state,
+            output.common,
+            until=self._until,
+            queue_bytes=application.config.queue_bytes,
+            metrics=application.telemetry,
+            now=self._now,
+        )
+        return running
+
+    @staticmethod
+    def _now() -> float:
+        return time.time()
+
+    async def _sleep(self, wait_s: float) -> None:
+        """Wait before another attempt; a stop cuts it short."""
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    def _on_signal(self) -> None:
+        if self._stopping.is_set():
+            log.warning("second signal, leaving at once")
+            leave_at_once()
+        log.info("stopping", extra={"drain_s": self._application.config.drain_s})
+        self._stopping.set()
+
+    async def _stop_when_told(self) -> None:
+        await self._stopping.wait()
+        for running in self._running:
+            running.delivery.give_up_after(STOP_GIVE_UP_S)
+            running.stop_reading()
+        await asyncio.sleep(self._application.config.drain_s)
+        log.warning("drain limit reached, leaving; what is unsettled is sent again next time")
+        leave_at_once()
+
+    def _verdict(self) -> Exit:
+        counts: Counter[str] = Counter()
+        for running in self._running:
+            counts += running.counts
+            log.info("pipeline ended", extra={"pipeline": running.name, **running.counts})
+        if self._stopping.is_set():
+            return Exit.DONE
+        failures = [running.failure for running in self._running if running.failure]
+        if failures:
+            raise _joined(failures)
+        return Exit.ANSWER_IS_NO if counts["dead"] or counts["lost_bytes"] else Exit.DONE
+
+
+def leave_at_once() -> None:
+    """End the process without waiting for threads: a blocked send would hold the exit up for its whole time-out.
+
+    The state needs no closing: a committed settle is on the disk, and an open transaction is rolled back.
+    """
+    logging.shutdown()
+    os._exit(0)
+
+
+def _joined(failures: list[VosshipError]) -> VosshipError:
+    if len(failures) == 1:
+        return failures[0]
+    return FatalError("; ".join(str(failure) for failure in failures))

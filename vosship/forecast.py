@@ -1,0 +1,89 @@
+"""Forecast of loss: which unread file the switch deletes next, when, and whether the backlog will be read in time.
+
+It reads no file and no state: it is arithmetic over what an input sees and what is settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from statistics import median
+
+import msgspec
+
+from vosship.plugin import StreamSize
+
+MAX_FILES = "SERVER_CDR_FILE_WRITE_MAX"
+INTERVAL = "SERVER_CDR_FILE_WRITE_INTERVAL"
+
+
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """What will happen if nothing changes.
+
+    `next_file` is the oldest unread file, deleted in `next_deletion_s`. `seconds_to_loss` is when the first file that
+    cannot be read in time is deleted, None when all will be; `certain` says that even the measured rate is too slow
+    although the output answers.
+    """
+
+    next_file: str
+    next_deletion_s: float
+    seconds_to_loss: float | None
+    certain: bool
+    interval_s: float
+    max_files: int
+
+
+def interval_of(sizes: Sequence[StreamSize], parameters: Mapping[str, str | int]) -> float | None:
+    """Seconds between two files: as set on the switch, else learnt from the newest twenty names."""
+    if str(parameters.get(INTERVAL, "")).isdigit():
+        return float(parameters[INTERVAL])
+    starts = [size.stream.starts_at for size in sizes[-20:] if size.stream.starts_at is not None]
+    gaps = [after - before for before, after in pairwise(starts) if after > before]
+    return float(median(gaps)) if gaps else None
+
+
+def foresee(
+    sizes: Sequence[StreamSize],
+    unread: Mapping[str, int],
+    *,
+    parameters: Mapping[str, str | int],
+    deletions_seen: bool,
+    bytes_per_s: float,
+    answering: bool,
+    now: float,
+) -> Forecast | None:
+    """Look ahead; `sizes` are the present files oldest first, `unread` the unsettled bytes by stream name.
+
+    `bytes_per_s` is the measured drain rate, counted as 0 while the output does not answer. None when nothing is unread
+    but the newest file, or when the switch's limit is neither set nor seen at work.
+    """
+    sizes = [size for size in sizes if not size.stream.path.endswith(".gz")]
+    waiting = [place for place, size in enumerate(sizes) if not size.newest and unread.get(size.stream.name, 0) > 0]
+    interval_s = interval_of(sizes, parameters)
+    limit = parameters.get(MAX_FILES, len(sizes) if deletions_seen else None)
+    if not waiting or not interval_s or limit is None or not str(limit).isdigit():
+        return None
+    max_files = int(limit)
+    newest_at = sizes[-1].stream.starts_at or sizes[-1].modified_at
+    rate = bytes_per_s if answering else 0.0
+
+    def deleted_in_s(place: int) -> float:
+        # The switch holds max_files; the file at `place` goes when that many younger ones have come.
+        files_to_come = max(1, max_files - len(sizes) + place + 1)
+        return max(0.0, newest_at + files_to_come * interval_s - now)
+
+    ahead = 0
+    first_late: float | None = None
+    for place in waiting:
+        ahead += unread[sizes[place].stream.name]
+        if rate <= 0 or ahead / rate > deleted_in_s(place):
+            first_late = deleted_in_s(place)
+            break
+    return Forecast(
+        next_file=sizes[waiting[0]].stream.path,
+        next_deletion_s=deleted_in_s(waiting[0]),
+        seconds_to_loss=first_late,
+        certain=first_late is not None and rate > 0,
+        interval_s=interval_s,
+        max_files=max_files,
+    )

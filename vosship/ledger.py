@@ -1,0 +1,269 @@
+"""The account of every line, read from the state and from what the inputs see now: what `status` shows.
+
+It opens the state read-only, needs no running agent, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from vosship.application import Application, InputEntry
+from vosship.documents import utc_text
+from vosship.errors import FatalError
+from vosship.events import Position, Stream
+from vosship.forecast import Forecast, foresee
+from vosship.lock import holder
+from vosship.plugin import Reports, StreamSize
+from vosship.state import STATE_FILE
+
+FLUSH_S = 60.0
+"""How long a call may wait in the switch before it is in the file (SS_CDR_FILE_WRITE_INTERVAL, domain facts, section 2)."""
+
+COUNTS = ("read", "stored", "duplicate", "dead", "filtered", "lost_bytes")
+
+
+class FileStatus(msgspec.Struct, kw_only=True):
+    """One file over all its generations. `done`: nothing of it is left to read."""
+
+    name: str
+    path: str
+    size: int
+    offset: int
+    read: int = 0
+    stored: int = 0
+    duplicate: int = 0
+    dead: int = 0
+    filtered: int = 0
+    lost_bytes: int = 0
+    done: bool = False
+
+
+class Loss(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes seen and deleted unread, or (`never_seen`) a gap between two files."""
+
+    file: str
+    offset: int
+    bytes: int
+    never_seen: bool
+    reason: str
+    at: str
+
+
+class PipelineStatus(msgspec.Struct, kw_only=True):
+    """One pipeline's account (contract, section 3). `files` are oldest first."""
+
+    name: str
+    read: int = 0
+    stored: int = 0
+    duplicate: int = 0
+    dead: int = 0
+    filtered: int = 0
+    lost_bytes: int = 0
+    unread_bytes: int = 0
+    oldest_unread: str | None = None
+    lag_s: float | None = None
+    seconds_to_loss: float | None = None
+    complete_until: str | None = None
+    state: Literal["running", "waiting", "halted", "stopped"] = "stopped"
+    reason: str = ""
+    since: str | None = None
+    dead_reasons: dict[str, int] = {}
+    losses: list[Loss] = []
+    forecast: Forecast | None = None
+    files: list[FileStatus] = []
+
+    @property
+    def complete_until_s(self) -> float | None:
+        """`complete_until` in epoch seconds."""
+        from datetime import datetime
+
+        return datetime.fromisoformat(self.complete_until).timestamp() if self.complete_until else None
+
+
+class _Row(msgspec.Struct):
+    """A generation's row of the state."""
+
+    stream: Stream
+    offset: int
+    counts: tuple[int, ...]
+    last_at: int
+    gone: bool
+
+
+def read_status(application: Application, now: float | None = None) -> list[PipelineStatus]:
+    """The account of every configured pipeline. Raises FatalError when there is a state that cannot be read."""
+    now = time.time() if now is None else now
+    data_dir = application.config.data_dir
+    running = holder(data_dir) is not None
+    found = []
+    with _Reading(data_dir / STATE_FILE) as db:
+        surveys: dict[str, Sequence[StreamSize]] = {}
+        for name, entry, _ in application.pipelines():
+            found.append(_status(db, name, entry, surveys, running, now))
+    return found
+
+
+class _Reading:
+    """The state opened read-only; an absent one reads as empty."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> sqlite3.Connection | None:
+        self._db: sqlite3.Connection | None = None
+        if not self._path.exists():
+            return None
+        try:
+            self._db = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
+            self._db.execute("PRAGMA busy_timeout = 5000")
+            self._db.execute("BEGIN")
+            self._db.execute("SELECT count(*) FROM pipelines")
+        except sqlite3.Error as error:
+            raise FatalError(
+                f"the state {self._path} cannot be read: {error}", hint="run as the agent's user; `vosship run --rebuild-state`"
+            ) from error
+        return self._db
+
+    def __exit__(self, *_: object) -> None:
+        if self._db:
+            self._db.close()
+
+
+def _status(
+    db: sqlite3.Connection | None, name: str, entry: InputEntry, surveys: dict[str, Sequence[StreamSize]], running: bool, now: float
+) -> PipelineStatus:
+    status = PipelineStatus(name=name)
+    rows: list[_Row] = []
+    rate = 0.0
+    if db is not None:
+        rate = _read_pipeline(db, status, running)
+        rows = _read_rows(db, name)
+    known = {row.stream.name: Position(row.stream, row.offset, b"", row.gone) for row in rows}
+    if entry.name not in surveys:
+        surveys[entry.name] = entry.plugin.survey(known) if isinstance(entry.plugin, Reports) else ()
+    sizes = surveys[entry.name]
+    files = _files(rows, sizes)
+    status.files = list(files.values())
+    for key in COUNTS:
+        setattr(status, key, getattr(status, key) + sum(getattr(file, key) for file in status.files))
+    unread = {size.stream.name: max(0, size.size - files[size.stream.name].offset) for size in sizes}
+    status.unread_bytes = sum(unread.values())
+    oldest = next((size for size in sizes if unread[size.stream.name]), None)
+    if oldest:
+        status.oldest_unread = oldest.stream.path
+        status.lag_s = round(max(0.0, now - oldest.modified_at), 1) if not oldest.newest else 0.0
+    status.forecast = foresee(
+        sizes,
+        unread,
+        parameters=_parameters(entry),
+        deletions_seen=any(row.gone for row in rows),
+        bytes_per_s=rate,
+        answering=status.state == "running",
+        now=now,
+    )
+    status.seconds_to_loss = status.forecast.seconds_to_loss if status.forecast else None
+    until = _complete_until(rows, sizes, unread, _gap_starts(db, name), now)
+    status.complete_until = utc_text(until) if until is not None else None
+    return status
+
+
+def _parameters(entry: InputEntry) -> Mapping[str, str | int]:
+    context = getattr(entry.plugin, "context", None)
+    return context.switch_parameters if context else {}
+
+
+def _read_pipeline(db: sqlite3.Connection, status: PipelineStatus, running: bool) -> float:
+    row = db.execute(
+        "SELECT state, reason, since, bytes_per_s, pruned_read, pruned_stored, pruned_duplicate, pruned_filtered,"
+        " pruned_lost_bytes FROM pipelines WHERE name = ?",
+        (status.name,),
+    ).fetchone()
+    if row is None:
+        return 0.0
+    status.state = row[0] if running else "stopped"
+    status.reason = row[1] if running or row[0] == "halted" else ""
+    status.since = utc_text(row[2]) if row[2] else None
+    status.read, status.stored, status.duplicate, status.filtered, status.lost_bytes = row[4:]
+    grouped = "SELECT reason, count(*) FROM dead WHERE pipeline = ? GROUP BY reason ORDER BY 2 DESC"
+    status.dead_reasons = dict(db.execute(grouped, (status.name,)).fetchall())
+    losses = "SELECT path, offset, bytes, never_seen, reason, at FROM losses WHERE pipeline = ? ORDER BY id"
+    for path, offset, size, never_seen, reason, at in db.execute(losses, (status.name,)):
+        status.losses.append(
+            Loss(file=path, offset=offset, bytes=size, never_seen=bool(never_seen), reason=reason, at=utc_text(at))
+        )
+    return float(row[3])
+
+
+def _gap_starts(db: sqlite3.Connection | None, pipeline: str) -> list[float]:
+    ask = "SELECT starts_at FROM losses WHERE pipeline = ? AND never_seen AND starts_at IS NOT NULL"
+    return [row[0] for row in db.execute(ask, (pipeline,))] if db is not None else []
+
+
+def _read_rows(db: sqlite3.Connection, pipeline: str) -> list[_Row]:
+    ask = (
+        "SELECT name, base, path, generation, starts_at, offset, read, stored, duplicate, dead, filtered, lost_bytes, last_at, gone"
+        " FROM streams WHERE pipeline = ? ORDER BY coalesce(starts_at, 0), name, generation"
+    )
+    return [_Row(Stream(*row[:5]), row[5], row[6:12], row[12], bool(row[13])) for row in db.execute(ask, (pipeline,))]
+
+
+def _files(rows: Sequence[_Row], sizes: Sequence[StreamSize]) -> dict[str, FileStatus]:
+    """Every stream the state or the input knows, oldest first; a gap (never seen, without a byte) is not a file."""
+    files: dict[str, FileStatus] = {}
+    order: list[tuple[float, str]] = []
+    newest = {size.stream.name for size in sizes if size.newest}
+    seen = {size.stream.name: size for size in sizes}
+    for row in rows:
+        name = row.stream.name
+        file = files.get(name)
+        if file is None:
+            file = files[name] = FileStatus(name=row.stream.base, path=row.stream.path, size=row.offset, offset=row.offset)
+            order.append((row.stream.starts_at or 0.0, name))
+        file.offset, file.done = row.offset, row.gone
+        file.size = row.offset
+        for key, count in zip(COUNTS, row.counts, strict=True):
+            setattr(file, key, getattr(file, key) + count)
+    for name, size in seen.items():
+        if name not in files:
+            files[name] = FileStatus(name=size.stream.base, path=size.stream.path, size=size.size, offset=0)
+            order.append((size.stream.starts_at or size.modified_at, name))
+        files[name].size = size.size
+        files[name].done = size.size <= files[name].offset and name not in newest
+    return {name: files[name] for _, name in sorted(order)}
+
+
+def _complete_until(
+    rows: Sequence[_Row], sizes: Sequence[StreamSize], unread: Mapping[str, int], gaps: Sequence[float], now: float
+) -> float | None:
+    """The latest moment before which every call is settled, none dead or lost; None when nothing can be said.
+
+    A file not wholly settled, or with a dead or lost line, holds it at the file's beginning; the newest file at the last
+    settled call less the time a call may wait in the switch.
+    """
+    limits = list(gaps)
+    last_at = max((row.last_at for row in rows), default=0)
+    for row in rows:
+        if (row.counts[3] or row.counts[5]) and row.stream.starts_at:
+            limits.append(row.stream.starts_at)
+    for size in sizes:
+        start = size.stream.starts_at
+        if start is None:
+            continue
+        if unread[size.stream.name] and not size.newest:
+            limits.append(start)
+        elif size.newest:
+            limits.append(max(start, last_at - FLUSH_S) if last_at else start)
+    if not limits or not last_at:
+        return None
+    return min([*limits, now])
+
+
+def as_json(application: Application, pipelines: Sequence[PipelineStatus]) -> dict[str, Any]:
+    """The contract's shape of `status --json`."""
+    return {"switch": application.config.switch, "pipelines": pipelines}

@@ -1,0 +1,133 @@
+"""The agent's look at itself: gauges, the forecast of loss, the disk, and the pages a monitoring system asks for.
+
+It changes nothing but gauges and log lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import threading
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from vosship.application import Application
+from vosship.errors import ConfigError
+from vosship.ledger import PipelineStatus, read_status
+from vosship.running import RunningPipeline
+from vosship.state import State
+
+log = logging.getLogger("vosship.watch")
+
+LOOK_EVERY_S = 15.0
+"""Chosen: within a scrape interval; a look at 2,048 files takes about 30 ms."""
+
+WARN_AHEAD_S = 4 * 3600.0
+"""Chosen: an unread file this close to its deletion is worth a WARN while there is time to act."""
+
+DISK_WARN_RATIO = 0.8
+"""Domain facts, section 5: alarm on a disk above 80 %."""
+
+
+class Watch:
+    """Looks every LOOK_EVERY_S while the agent runs."""
+
+    def __init__(self, application: Application, state: State, running: Sequence[RunningPipeline]) -> None:
+        self._application = application
+        self._state = state
+        self._running = running
+        self._warned_until: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """For ever; the page is served from the start on."""
+        server = self._serve()
+        try:
+            while True:
+                for status in await asyncio.to_thread(read_status, self._application):
+                    self._note(status)
+                self._note_disks()
+                await asyncio.sleep(LOOK_EVERY_S)
+        finally:
+            if server:
+                server.shutdown()
+                server.server_close()
+
+    def _note(self, status: PipelineStatus) -> None:
+        metrics, name = self._application.telemetry, status.name
+        metrics.set("vosship_unread_bytes", status.unread_bytes, pipeline=name)
+        metrics.set("vosship_lag_seconds", status.lag_s or 0.0, pipeline=name)
+        metrics.set("vosship_seconds_to_loss", _or_inf(status.seconds_to_loss), pipeline=name)
+        metrics.set("vosship_complete_until_seconds", status.complete_until_s or 0.0, pipeline=name)
+        forecast = status.forecast
+        if forecast is None or forecast.seconds_to_loss is None:
+            return
+        extra = {
+            "pipeline": name,
+            "file": forecast.next_file,
+            "in_s": round(forecast.seconds_to_loss),
+            "unread_bytes": status.unread_bytes,
+        }
+        if forecast.certain:
+            log.error("the switch will delete an unread file before it can be read", extra=extra)
+        elif forecast.seconds_to_loss < WARN_AHEAD_S:
+            log.warning("an unread file is about to be deleted by the switch", extra=extra)
+
+    def _note_disks(self) -> None:
+        path = self._application.config.data_dir
+        usage = shutil.disk_usage(path)
+        ratio = usage.used / usage.total
+        self._application.telemetry.set("vosship_disk_used_ratio", ratio, path=str(path))
+        if ratio > DISK_WARN_RATIO:
+            log.warning("the disk is filling up", extra={"path": str(path), "used_percent": round(ratio * 100)})
+
+    def _serve(self) -> ThreadingHTTPServer | None:
+        listen = self._application.config.metrics.listen
+        if not listen:
+            return None
+        host, _, port = listen.rpartition(":")
+        try:
+            server = ThreadingHTTPServer((host.strip("[]") or "127.0.0.1", int(port)), self._handler())
+        except (OSError, ValueError, OverflowError) as error:
+            raise ConfigError(
+                f"cannot listen on {listen!r}: {error}", path="metrics.listen", hint="HOST:PORT, not in use"
+            ) from error
+        threading.Thread(target=server.serve_forever, name="vosship-metrics", daemon=True).start()
+        return server
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        watch = self
+
+        class Page(BaseHTTPRequestHandler):
+            """/metrics, /healthz (alive) and /readyz (every output took something or could)."""
+
+            def do_GET(self) -> None:
+                status, kind, body = watch._page(self.path.split("?")[0])
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                """Scrapes are not events."""
+
+        return Page
+
+    def _page(self, path: str) -> tuple[int, str, bytes]:
+        if path == "/metrics":
+            return 200, CONTENT_TYPE_LATEST, generate_latest(self._application.telemetry.registry)
+        if path == "/healthz":
+            return 200, "text/plain", b"alive\n"
+        if path == "/readyz":
+            waiting = [running.name for running in self._running if running.delivery.unreachable or running.failure]
+            return (503, "text/plain", f"waiting: {', '.join(waiting)}\n".encode()) if waiting else (200, "text/plain", b"ready\n")
+        return 404, "text/plain", b"/metrics /healthz /readyz\n"
+
+
+def _or_inf(value: float | None) -> float:
+    return float("inf") if value is None else value
