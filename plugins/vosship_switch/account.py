@@ -4,13 +4,15 @@ It judges nobody: a test compares it with what an agent found.
 
 One object a line, in the order things happened. `event` is one of
 `begin` (the settings) · `line` (file, offset, call, the line) · `rewritten` (a file was emptied and begun again) · `cut` (a closed
-file lost the end of its last line) · `deleted` (file, bytes) · `clock_back` · `sent` `changed` `lost` `dropped` `invented`
-(forwarded copies) · `end` (totals).
+file lost the end of its last line) · `deleted` (file, bytes) · `clock_back` · `unfiled` (forwarded, never written) · and of
+forwarded copies `sent` · `changed` · `lost` (never sent) · `sent_twice` · `reordered` · `resent` (no answer in time) · `dropped`
+(`why`: pending, end, unanswered, refused) · `connected` · `broken` (the calls in flight are sent again) · `end` (totals, classes).
 """
 
 from __future__ import annotations
 
 import base64
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,11 +26,12 @@ Fate = Literal["kept", "deleted", "rewritten", "cut"]
 
 
 class Account:
-    """Writes rows to `path`, or only counts when there is none. Not durable until `close`."""
+    """Writes rows to `path`, or only counts when there is none. Not durable until `close`. Any thread may enter rows."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.totals: Counter[str] = Counter()
         self._encode = msgspec.json.Encoder().encode
+        self._lock = threading.Lock()
         self._file: IO[bytes] | None = None
         if path is not None:
             try:
@@ -40,27 +43,72 @@ class Account:
 
     def note(self, event: str, **values: Any) -> None:
         """Enter one event and count it."""
-        self.totals[event] += 1
-        if self._file is not None:
-            self._file.write(self._encode({"event": event, **values}) + b"\n")
+        with self._lock:
+            self.totals[event] += 1
+            if self._file is not None:
+                self._file.write(self._encode({"event": event, **values}) + b"\n")
 
     def line(self, event: str, line: bytes, **values: Any) -> None:
         """Enter one event about one line, whose bytes are kept (`line`, or `line_base64` where it is not UTF-8)."""
-        self.totals[event] += 1
         if self._file is not None:
-            row = {"event": event, **values}
             try:
-                row["line"] = line.decode()
+                values["line"] = line.decode()
             except UnicodeDecodeError:
-                row["line_base64"] = base64.b64encode(line).decode()
-            self._file.write(self._encode(row) + b"\n")
+                values["line_base64"] = base64.b64encode(line).decode()
+        self.note(event, **values)
 
-    def close(self) -> None:
+    def close(self, **more: Any) -> None:
         """Enter the totals and close the file; repeatable."""
         if self._file is not None:
-            self._file.write(self._encode({"event": "end", "totals": dict(sorted(self.totals.items()))}) + b"\n")
+            self._file.write(self._encode({"event": "end", "totals": dict(sorted(self.totals.items())), **more}) + b"\n")
             self._file.close()
             self._file = None
+
+
+class Copies:
+    """How many copies of each call reached the file and the receiver, in two bytes a call.
+
+    Calls are numbered from 1 without gaps; `enter` comes first. Of answered datagrams the answers are counted: each stands for one
+    copy that arrived.
+    """
+
+    def __init__(self, flow_base: int) -> None:
+        self._flow_base = flow_base
+        self._sent = bytearray(1)
+        self._marks = bytearray(1)
+
+    def enter(self, call: int, filed: bool) -> None:
+        """A call has ended; `filed` says whether its line is written."""
+        assert call == len(self._sent), "calls come in order"
+        self._sent.append(0)
+        self._marks.append(1 if filed else 0)
+
+    def change(self, call: int) -> None:
+        """The forwarded copy differs from the line in the file."""
+        self._marks[call] |= 2
+
+    def arrived(self, call: int) -> None:
+        self._sent[call] = min(self._sent[call] + 1, 255)
+
+    def answer(self, flow: bytes) -> bool:
+        """Count the answer as an arrival; False when it names no call of this run."""
+        call = int(flow) - self._flow_base if flow.isdigit() else 0
+        if not 0 < call < len(self._sent):
+            return False
+        self.arrived(call)
+        return True
+
+    def classes(self) -> dict[str, int]:
+        """What a reconciliation of the files (left) with the forward (right) has to find, under the report's own names."""
+        found = Counter(zip(self._marks[1:], self._sent[1:], strict=True))
+        classes = dict.fromkeys(("matched", "mismatched", "left_only", "right_only", "duplicate_right"), 0)
+        for (mark, copies), count in found.items():
+            if copies:
+                classes["right_only" if not mark & 1 else "mismatched" if mark & 2 else "matched"] += count
+                classes["duplicate_right"] += (copies - 1) * count
+            elif mark & 1:
+                classes["left_only"] += count
+        return classes
 
 
 class Written(msgspec.Struct):

@@ -120,7 +120,7 @@ class Directory:
         self._next_flush_ms = now_ms + self._flush_ms
         self._close_older(now_ms)
 
-    def rewrite(self, now_ms: int) -> None:
+    def rewrite(self) -> None:
         """Fault: empty the live file in place; what follows begins at its byte 0 again."""
         if not self._open:
             return

@@ -13,6 +13,7 @@ from statistics import NormalDist
 from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
+from vosship_switch.clock import LocalClock
 from vosship_switch.countries import COUNTRIES, Country
 
 T = TypeVar("T")
@@ -138,8 +139,6 @@ def arrivals(seed: int, start_ms: int, per_second: float, zone: ZoneInfo) -> Ite
 
     `per_second` is the mean over a whole day; the rate follows HOUR_SHAPE by the zone's clock.
     """
-    from vosship_switch.clock import LocalClock
-
     draw = Random(f"arrivals:{seed}").random
     mean = sum(HOUR_SHAPE) / len(HOUR_SHAPE)
     local_s = LocalClock(zone).local_s
@@ -215,7 +214,7 @@ class Traffic:
             setup_ms = 6_000 + int(random() * 40_000) if rang else 100 + int(random() * 4_000)
             if not routed:
                 vendor = None
-            elif vendor.h323:
+            elif vendor is not None and vendor.h323:
                 reason = _Q850.get(reason, "34")
         return self._route(customer, vendor, country, number, caller, stop_ms, hold_ms, setup_ms, reason, ended_by, mode)
 

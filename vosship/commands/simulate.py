@@ -5,9 +5,11 @@ The switch itself is `vosship_switch`; nothing of it is imported before the comm
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,49 +18,68 @@ import click
 if TYPE_CHECKING:
     from vosship_switch.simulation import Progress, Simulation
 
-FAULTS = ("half-lines", "bad-bytes", "rewrite", "clock-back", "deletion")
+FAULTS = (
+    "half-lines", "bad-bytes", "rewrite", "clock-back", "deletion",
+    "forward-drop", "resend", "reorder", "field-change", "file-drop",
+)  # fmt: skip
+"""Kept beside the command so that `--help` imports nothing; a test compares it with `vosship_switch.simulation`."""
 
 EXAMPLE = """\b
 Examples:
   vosship simulate /tmp/cdr --calls 100000 --seed 7
   vosship simulate /tmp/cdr --seconds 600 --cps 100 --interval-s 60 --max-files 10
+  vosship simulate /tmp/cdr --calls 200000 --forward 127.0.0.1:7060/udp \\
+      --fault forward-drop --fault resend --account truth.ndjson
 """
+
+CPS = "Records a second. With --calls it is the day's mean, and the hours follow a busy-hour shape."
+INTERVAL = "A new file each; under an hour its name says minutes too, under a minute seconds."
+FORWARD = "Send each record when its call ends: HOST:PORT, HOST:PORT/tcp or HOST:PORT/udp."
+FORWARD_LAYOUT = "pipe, or datagram-46, which over UDP waits for the flowno as answer.  [default: by transport]"
+FAULT = """Make a dirty switch; repeatable. half-lines: closed files lose the end of their last line. bad-bytes: damaged lines.
+rewrite: the live file is emptied in place. clock-back: an hour, half-way. deletion: files vanish. forward-drop, resend,
+reorder, field-change: of forwarded copies. file-drop: forwarded, never filed."""
 
 
 @click.command("simulate", epilog=EXAMPLE)
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--cps", type=click.FloatRange(0, 100_000, min_open=True), default=50.0, show_default=True, help="Records a second (with --calls: the day's mean; the hours follow a busy-hour shape).")  # fmt: skip
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=None, help="Run in real time this long.  [default: 60]")
-@click.option("--calls", type=click.IntRange(1), default=None, help="Write this many at once, on a simulated clock.")
+@click.option("--cps", type=click.FloatRange(0, 100_000, min_open=True), default=50.0, show_default=True, help=CPS)
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Run in real time this long.  [default: 60]")
+@click.option("--calls", type=click.IntRange(1), help="Write this many at once, on a simulated clock.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same bytes.")
-@click.option("--layout", type=click.Choice(["pipe", "csv-52"]), default="pipe", show_default=True)
+@click.option("--layout", type=click.Choice(["pipe", "csv-52"]), default="pipe", show_default=True, help="Of the files.")
 @click.option("--fields", type=click.Choice(["17", "19"]), default="19", show_default=True, help="Columns of a pipe line.")
-@click.option("--start", default="2026-04-26T00:00", show_default=True, help="With --calls: the switch's wall clock at the start.")
+@click.option("--start", default="2026-04-26T00:00", show_default=True, help="With --calls: the switch's clock at the start.")
 @click.option("--tz", "timezone", default="Asia/Dhaka", show_default=True, help="The switch's time zone.")
-@click.option("--interval-s", type=click.IntRange(1, 86_400), default=3600, show_default=True, help="A new file each; under an hour its name says minutes, under a minute seconds.")  # fmt: skip
+@click.option("--interval-s", type=click.IntRange(1, 86_400), default=3600, show_default=True, help=INTERVAL)
 @click.option("--max-files", type=click.IntRange(0), default=0, help="Delete the oldest past this many.  [default: keep all]")
-@click.option(
-    "--flush-s", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="Seconds between two bursts."
-)
+@click.option("--flush-s", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="Between two bursts.")
 @click.option("--flush-records", type=click.IntRange(1), default=1000, show_default=True, help="Records that force a burst.")
-@click.option("--account", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Write down all that was done (NDJSON).")  # fmt: skip
-@click.option("--fault", "faults", type=click.Choice(FAULTS), multiple=True, help="Make a dirty switch; repeatable.")
+@click.option("--forward", help=FORWARD)
+@click.option("--forward-layout", type=click.Choice(["pipe", "datagram-46"]), help=FORWARD_LAYOUT)
+@click.option("--pending", type=click.IntRange(1), default=10_000, show_default=True, help="Queue; past it the oldest is dropped.")
+@click.option("--resend-s", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="Wait for an answer.")
+@click.option("--drain-s", type=click.FloatRange(0), default=10.0, show_default=True, help="At the end, to empty the queue.")
+@click.option("--account", type=click.Path(dir_okay=False, path_type=Path), help="Write down all that was done (NDJSON).")
+@click.option("--fault", "faults", type=click.Choice(FAULTS), metavar="WORD", multiple=True, help=FAULT)
 @click.option("--json", "as_json", is_flag=True, help="Totals as JSON on stdout.")
 def command(as_json: bool, **options: Any) -> None:
     """Imitate a switch that writes its CDR files into DIRECTORY."""
     from vosship_switch.simulation import Simulation
 
     simulation = Simulation(_settings(options), _teller())
-    _stop_on_signals(simulation)
     begun = time.monotonic()
-    account = simulation.run()
+    with _stopped_by_signals(simulation):
+        account = simulation.run()
     took_s = time.monotonic() - begun
     done = simulation.progress
     click.echo(f"{done.calls:,} calls ({done.answered:,} answered), {done.bytes:,} bytes, {took_s:.1f} s", err=True)
     if as_json:
         import msgspec
 
-        totals = {"calls": done.calls, "answered": done.answered, "bytes": done.bytes, "account": dict(account.totals)}
+        totals: dict[str, Any] = {"calls": done.calls, "answered": done.answered, "bytes": done.bytes, "account": account.totals}
+        if simulation.classes:
+            totals["classes"] = simulation.classes
         click.echo(msgspec.json.encode(totals).decode())
 
 
@@ -67,7 +88,8 @@ def _settings(options: dict[str, Any]) -> Any:
 
     from vosship.config import check_timezone
     from vosship.errors import ConfigError
-    from vosship_switch.simulation import Settings
+    from vosship_switch.forward import target
+    from vosship_switch.simulation import ForwardSettings, Settings
 
     if options["seconds"] is not None and options["calls"] is not None:
         raise ConfigError("--seconds and --calls exclude each other", hint="--calls N writes at once, --seconds N in real time")
@@ -81,12 +103,24 @@ def _settings(options: dict[str, Any]) -> Any:
     options["seconds"] = options["seconds"] or 60.0
     options["fields"] = int(options["fields"])
     options["faults"] = frozenset(options["faults"])
+    to, layout = options.pop("forward"), options.pop("forward_layout")
+    queue: dict[str, Any] = {name: options.pop(name) for name in ("pending", "resend_s", "drain_s")}
+    if to is not None:
+        receiver = target(to)
+        queue["layout"] = layout or ("datagram-46" if receiver.transport == "udp" else "pipe")
+        options["forward"] = ForwardSettings(to=receiver, **queue)
     return Settings(**options)
 
 
-def _stop_on_signals(simulation: Simulation) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: simulation.stop())
+@contextlib.contextmanager
+def _stopped_by_signals(simulation: Simulation) -> Iterator[None]:
+    """The first SIGINT or SIGTERM ends the run clean, files closed."""
+    before = [(number, signal.signal(number, lambda *_: simulation.stop())) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def _teller() -> Any:
