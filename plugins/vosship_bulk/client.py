@@ -1,0 +1,230 @@
+"""One request to a cluster through its official client, and one sentence for everything that can go wrong on the way.
+
+It does not know what is asked: `wire`, `guard`, `installation` and searches do.
+
+The clients' own transports are used without the layer of named methods above them: of Elasticsearch's that layer alone costs
+7 MB and 130 ms (measured 2026-11), and it adds nothing to a request that is already rendered. Nothing is retried here, no
+node is discovered, no redirect followed, no body encoded or decoded: delivery insists, and it must know of each attempt.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+from vosship.errors import HaltedError, TooLargeError, UnavailableError
+from vosship_bulk.options import Access
+
+Engine = Literal["elasticsearch", "opensearch"]
+
+CONNECTIONS = 16
+"""Connections kept to a node. Chosen: the most batches that may travel at once (`in_flight`)."""
+
+SAID_CHARACTERS = 300
+"""How much of a server's own words is repeated. Chosen: type and reason fit, a stack trace does not."""
+
+_JSON = {"content-type": "application/json", "accept": "application/json"}
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An HTTP answer as it came."""
+
+    status: int
+    body: bytes
+
+    def json(self) -> Any:
+        """The decoded body. Raises UnavailableError when it is no JSON (a proxy's page, half an answer)."""
+        try:
+            return msgspec.json.decode(self.body)
+        except msgspec.DecodeError as error:
+            raise UnavailableError(
+                f"the answer ({self.status}) is not JSON: {excerpt(self.body)}", hint="is there a proxy in between?"
+            ) from error
+
+
+class Client(Protocol):
+    """Speaks to one cluster. Safe to use from several threads."""
+
+    def call(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = _JSON) -> Answer:
+        """One attempt. Blocks up to the time-out. Raises UnavailableError when there was no answer; any status is an answer."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def connect(engine: Engine, access: Access) -> Client:
+    """A client for that engine. Opens no connection yet. Raises HaltedError when a certificate file cannot be used."""
+    try:
+        return _Elasticsearch(access) if engine == "elasticsearch" else _OpenSearch(access)
+    except OSError as error:  # ssl.SSLError is one
+        raise HaltedError(
+            f"a certificate file cannot be used: {error.strerror or error}", hint="see `ca_certs` and `client_cert`"
+        ) from error
+
+
+def excerpt(body: bytes) -> str:
+    """The beginning of a server's words, on one line."""
+    return " ".join(body[: 4 * SAID_CHARACTERS].decode("utf-8", "replace").split())[:SAID_CHARACTERS] or "nothing"
+
+
+def said(answer: Answer) -> str:
+    """A refusing server's own type and reason where the body has them, else its beginning."""
+    try:
+        error = msgspec.json.decode(answer.body).get("error")
+        if isinstance(error, dict):
+            return f"{error.get('type')}: {error.get('reason')}"[:SAID_CHARACTERS]
+        return str(error)[:SAID_CHARACTERS] if error else excerpt(answer.body)
+    except (msgspec.DecodeError, AttributeError):
+        return excerpt(answer.body)
+
+
+def refuse(answer: Answer, where: str) -> UnavailableError:
+    """The error for an answer that refuses a whole request, with what an operator can do about it."""
+    status, words = answer.status, said(answer)
+    if status == 413:
+        return TooLargeError(f"{where}: the request is too large for the server or a proxy (413)", hint="lower `batch_bytes`")
+    hints = {
+        401: "see `username`, `password` or `api_key`",
+        403: "the user needs the rights to create and write vos3000-* indices",
+        404: "is `hosts` the cluster itself, with the right path?",
+        407: "a proxy asks for credentials",
+        415: "a proxy may strip or refuse `Content-Encoding`: try `compression_level: -1`",
+        429: "the cluster is busy",
+    }
+    if 300 <= status < 400:
+        return UnavailableError(f"{where}: the server redirects ({status})", hint="put the address it redirects to into `hosts`")
+    hint = hints.get(status, "see the cluster's own log" if status >= 500 else "is there a proxy in between?")
+    return UnavailableError(f"{where}: refused with {status}: {words}", hint=hint)
+
+
+def _unreachable(where: str, kind: str, error: BaseException) -> UnavailableError:
+    cause = str(error.__cause__ or error)
+    words = " ".join(cause.split())[:SAID_CHARACTERS]
+    hints = {
+        "timeout": "is the cluster overloaded? `timeout_s` is how long it is waited for",
+        "tls": "see `ca_certs` and `verify_certs`, and whether the server speaks TLS at all",
+        "connection": "is the server running, and `hosts` right?",
+    }
+    texts = {"timeout": "no answer in time", "tls": "no TLS connection", "connection": "no connection, or it broke"}
+    return UnavailableError(f"{where}: {texts[kind]}: {words}", hint=hints[kind])
+
+
+def _authorization(access: Access) -> dict[str, str]:
+    if access.api_key:
+        return {"authorization": "ApiKey " + access.api_key}
+    if access.username:
+        pair = f"{access.username}:{access.password}".encode()
+        return {"authorization": "Basic " + base64.b64encode(pair).decode()}
+    return {}
+
+
+def _quiet(*names: str) -> None:
+    # The clients log every failed request with a traceback, and bodies at DEBUG: the pipeline says it once, in our words.
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+class _Verbatim:
+    """A serializer for both clients: bytes go out and come in as they are."""
+
+    mimetype = "application/x-ndjson"
+
+    def dumps(self, data: Any, *_: Any, **__: Any) -> Any:
+        return data
+
+    def loads(self, data: Any, *_: Any, **__: Any) -> Any:
+        return data
+
+
+class _Elasticsearch:
+    def __init__(self, access: Access) -> None:
+        import elastic_transport
+
+        _quiet("elastic_transport.node", "elastic_transport.transport", "elastic_transport.node_pool", "urllib3.connectionpool")
+        self._errors = elastic_transport
+        self._where = ", ".join(access.hosts)
+        self._always = _authorization(access)
+        self._transport: Any = elastic_transport.Transport(
+            [self._node(host, access) for host in access.hosts], max_retries=0, retry_on_status=(), retry_on_timeout=False
+        )
+        self._transport.serializers = _Verbatim()
+
+    def _node(self, host: str, access: Access) -> Any:
+        parts = urlsplit(host)
+        secure: dict[str, Any] = {}
+        if parts.scheme == "https":
+            secure = {
+                "verify_certs": access.verify_certs, "ssl_show_warn": False, "ca_certs": access.ca_certs,
+                "client_cert": access.client_cert, "client_key": access.client_key,
+            }  # fmt: skip
+        return self._errors.NodeConfig(
+            scheme=parts.scheme, host=parts.hostname or "", port=parts.port or (443 if parts.scheme == "https" else 80),
+            path_prefix=parts.path, request_timeout=access.timeout_s, http_compress=False, connections_per_node=CONNECTIONS, **secure,
+        )  # fmt: skip
+
+    def call(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = _JSON) -> Answer:
+        try:
+            meta, content = self._transport.perform_request(method, path, body=body, headers={**headers, **self._always})
+        except self._errors.ConnectionTimeout as error:
+            raise _unreachable(self._where, "timeout", error) from error
+        except self._errors.TlsError as error:
+            raise _unreachable(self._where, "tls", error) from error
+        except self._errors.TransportError as error:
+            raise _unreachable(self._where, "connection", error) from error
+        if meta.status < 300 and meta.headers.get("x-elastic-product") != "Elasticsearch":
+            raise UnavailableError(
+                f"{self._where}: what answers is no Elasticsearch 8 or 9 (no product header): {excerpt(content or b'')}",
+                hint="for OpenSearch use `type: opensearch`; else a proxy answers, or strips X-Elastic-Product",
+            )
+        return Answer(meta.status, content or b"")
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class _OpenSearch:
+    def __init__(self, access: Access) -> None:
+        import opensearchpy
+
+        _quiet("opensearch", "urllib3.connectionpool")
+        self._errors = opensearchpy
+        self._where = ", ".join(access.hosts)
+        self._always = _authorization(access)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an unverified certificate is the operator's decision, said by `check`
+            self._transport: Any = opensearchpy.Transport(
+                [self._host(host) for host in access.hosts], max_retries=0, retry_on_status=(), retry_on_timeout=False,
+                pool_maxsize=CONNECTIONS, timeout=access.timeout_s, http_compress=False, verify_certs=access.verify_certs,
+                ssl_show_warn=False, ca_certs=access.ca_certs, client_cert=access.client_cert, client_key=access.client_key,
+            )  # fmt: skip
+        self._transport.serializer = self._transport.deserializer = _Verbatim()
+
+    @staticmethod
+    def _host(host: str) -> dict[str, Any]:
+        parts = urlsplit(host)
+        secure = parts.scheme == "https"
+        port = parts.port or (443 if secure else 80)
+        return {"host": parts.hostname, "port": port, "use_ssl": secure, "url_prefix": parts.path}
+
+    def call(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = _JSON) -> Answer:
+        try:
+            content = self._transport.perform_request(method, path, body=body, headers={**headers, **self._always})
+        except self._errors.ConnectionTimeout as error:
+            raise _unreachable(self._where, "timeout", error) from error
+        except self._errors.SSLError as error:
+            raise _unreachable(self._where, "tls", error) from error
+        except self._errors.ConnectionError as error:
+            raise _unreachable(self._where, "connection", error) from error
+        except self._errors.TransportError as error:
+            info = error.info if isinstance(error.info, dict) else {"error": str(error.error)}
+            return Answer(int(error.status_code), msgspec.json.encode(info))
+        return Answer(200, (content or "").encode("utf-8", "surrogatepass"))
+
+    def close(self) -> None:
+        self._transport.close()

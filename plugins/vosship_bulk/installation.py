@@ -1,0 +1,184 @@
+"""Templates and lifecycle on a cluster: installed, compared, reported.
+
+It sends no document. What the bodies are is `templates`' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from vosship.errors import HaltedError
+from vosship.plugin import Remark
+from vosship.schema import Schema
+from vosship_bulk.client import Answer, Client, Engine, refuse, said
+from vosship_bulk.options import Options
+from vosship_bulk.templates import POLICY, lifecycle, templates
+
+
+class Installation:
+    """What one output needs on its cluster. Asks the server each time; repeating changes nothing."""
+
+    def __init__(self, engine: Engine, client: Client, schema: Schema, options: Options) -> None:
+        self._engine = engine
+        self._client = client
+        self._schema = schema
+        self._options = options
+        self._policy_path = f"/_ilm/policy/{POLICY}" if engine == "elasticsearch" else f"/_plugins/_ism/policies/{POLICY}"
+
+    def install(self, *, overwrite: bool) -> Iterator[str]:
+        """Put what is missing, and with `overwrite` what differs; yields a line for each. Raises HaltedError when refused."""
+        answer = self._client.call("GET", self._policy_path)
+        able = _has_lifecycle(answer)
+        if able:
+            yield self._install_policy(answer, overwrite=overwrite)
+        else:
+            yield f"lifecycle: this server has no {self._feature}, so days are kept until you delete them"
+        for name, body in templates(self._schema, self._options, lifecycle=able and self._engine == "elasticsearch").items():
+            yield self._install_template(name, body, overwrite=overwrite)
+
+    def compare(self) -> Iterator[Remark]:
+        """Template and lifecycle as `check` reports them; changes nothing."""
+        answer = self._client.call("GET", self._policy_path)
+        able = _has_lifecycle(answer)
+        if not able:
+            yield Remark("warn", f"the server has no {self._feature}: days are kept until somebody deletes them")
+        elif answer.status == 404:
+            yield Remark("warn", f"the lifecycle policy {POLICY} is missing", hint="run `vosship setup`")
+        else:
+            yield self._remark(f"lifecycle policy {POLICY}", self._policy_differences(answer))
+        for name, body in templates(self._schema, self._options, lifecycle=able and self._engine == "elasticsearch").items():
+            present = self._template(name)
+            if present is None:
+                yield Remark("bad", f"the index template {name} is missing", hint="run `vosship setup`")
+            else:
+                yield self._remark(f"index template {name}", differences(_normal(body), _normal(present)))
+
+    def missing_templates(self) -> list[str]:
+        """Names of our templates that the server does not have."""
+        return [name for name in templates(self._schema, self._options, lifecycle=False) if self._template(name) is None]
+
+    @property
+    def _feature(self) -> str:
+        return "index lifecycle management (ILM)" if self._engine == "elasticsearch" else "index state management (ISM)"
+
+    @staticmethod
+    def _remark(what: str, found: list[str]) -> Remark:
+        if not found:
+            return Remark("good", f"{what} is current")
+        return Remark("bad", f"{what} on the server differs: {'; '.join(found[:5])}", hint="run `vosship setup`")
+
+    def _template(self, name: str) -> Mapping[str, Any] | None:
+        answer = self._client.call("GET", f"/_index_template/{name}")
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise refuse(answer, f"looking for the template {name}")
+        found: Mapping[str, Any] = answer.json()["index_templates"][0]["index_template"]
+        return found
+
+    def _install_template(self, name: str, body: Mapping[str, Any], *, overwrite: bool) -> str:
+        present = self._template(name)
+        if present is not None:
+            found = differences(_normal(body), _normal(present))
+            if not found:
+                return f"index template {name}: unchanged"
+            if not overwrite:
+                return f"index template {name}: differs from ours and was left alone: {'; '.join(found[:5])}"
+        answer = self._client.call("PUT", f"/_index_template/{name}", msgspec.json.encode(body))
+        if answer.status != 200:
+            raise _refused(answer, f"installing the template {name}")
+        return f"index template {name}: {'installed' if present is None else 'brought up to date'}"
+
+    def _policy_differences(self, answer: Answer) -> list[str]:
+        found = answer.json()
+        theirs = found.get(POLICY, found).get("policy", {})
+        ours = lifecycle(self._engine, self._options)["policy"]
+        return differences(ours, _alike(theirs, ours), below="policy")
+
+    def _install_policy(self, answer: Answer, *, overwrite: bool) -> str:
+        path = self._policy_path
+        if answer.status == 200:
+            found = self._policy_differences(answer)
+            if not found:
+                return f"lifecycle policy {POLICY}: unchanged"
+            if not overwrite:
+                return f"lifecycle policy {POLICY}: differs from ours and was left alone: {'; '.join(found[:5])}"
+            if self._engine == "opensearch":  # its policies are versioned documents: an update names the version it saw
+                seen = answer.json()
+                path += f"?if_seq_no={seen['_seq_no']}&if_primary_term={seen['_primary_term']}"
+        put = self._client.call("PUT", path, msgspec.json.encode(lifecycle(self._engine, self._options)))
+        if put.status not in (200, 201):
+            raise _refused(put, f"installing the lifecycle policy {POLICY}")
+        return f"lifecycle policy {POLICY}: {'brought up to date' if answer.status == 200 else 'installed'}"
+
+
+def _has_lifecycle(answer: Answer) -> bool:
+    """A server with the feature knows the policy (200) or misses it (404); one without has no handler (400, 405), or says so."""
+    if answer.status == 200:
+        return True
+    words = said(answer)
+    if answer.status in (400, 404, 405):
+        return answer.status == 404 and "no handler" not in words
+    raise refuse(answer, "looking for the lifecycle policy")
+
+
+def _refused(answer: Answer, where: str) -> Exception:
+    if answer.status == 400:
+        return HaltedError(f"{where}: the server refuses it: {said(answer)}", hint="`vosship setup --print` shows the body")
+    return refuse(answer, where)
+
+
+def differences(ours: Any, theirs: Any, below: str = "") -> list[str]:
+    """Where two bodies differ, each as a short phrase."""
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        found = []
+        for key in sorted({*ours, *theirs}):
+            path = f"{below}.{key}" if below else str(key)
+            if key not in theirs:
+                found.append(f"{path} is missing")
+            elif key not in ours:
+                found.append(f"{path} is not ours")
+            else:
+                found += differences(ours[key], theirs[key], path)
+        return found
+    return [] if ours == theirs else [f"{below} is {_short(theirs)}, ours {_short(ours)}"]
+
+
+def _short(value: Any) -> str:
+    return msgspec.json.encode(value).decode()[:80]
+
+
+def _normal(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A template as the servers give it back: settings are nested strings, mapping flags may come back as words."""
+    template = body.get("template", {})
+    return {
+        "index_patterns": sorted(body.get("index_patterns", ())),
+        "priority": body.get("priority"),
+        "settings": _words(template.get("settings", {})),
+        "mappings": _words(template.get("mappings", {})),
+    }
+
+
+def _words(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        nested: dict[str, Any] = {}
+        for key, item in value.items():
+            nested[key] = _words(item)
+        return nested
+    if isinstance(value, list):
+        return [_words(item) for item in value]
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _alike(theirs: Any, ours: Any) -> Any:
+    """Their body without what servers add to a policy (versions, times, retry defaults), so that only changes remain."""
+    added = {"retry", "policy_id", "last_updated_time", "schema_version", "error_notification", "delete_searchable_snapshot"}
+    if isinstance(theirs, Mapping):
+        mine = ours if isinstance(ours, Mapping) else {}
+        return {key: _alike(item, mine.get(key)) for key, item in theirs.items() if key in mine or key not in added}
+    if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
+        return [_alike(item, mine) for item, mine in zip(theirs, ours, strict=True)]
+    return theirs

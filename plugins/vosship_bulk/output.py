@@ -1,0 +1,128 @@
+"""The two outputs: one attempt to send a batch, setting up, and looking at the cluster.
+
+What a request looks like is in `wire`, how it travels in `client`, which index may be written in `guard`. It retries nothing
+and waits for nothing: delivery does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
+
+from vosship.events import Document, Outcome, Verdict
+from vosship.plugin import Context, Remark
+from vosship_bulk import options as _options
+from vosship_bulk import wire
+from vosship_bulk.client import CONNECTIONS, Client, Engine, connect, refuse
+from vosship_bulk.examination import examine
+from vosship_bulk.guard import Guard
+from vosship_bulk.installation import Installation
+from vosship_bulk.templates import lifecycle, mapping, templates
+
+
+class _Bulk:
+    """What both outputs share. Connects when it is first used; requests block threads of its own."""
+
+    engine: ClassVar[Engine]
+    Options = _options.Options
+
+    def __init__(self, options: _options.Options, context: Context) -> None:
+        _options.check(options)
+        self._access = _options.access(options, context.base_dir)
+        self._options = options
+        self._context = context
+        self._mapping = mapping(context.schema)
+        self._threads: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._client: Client | None = None
+        self._guard: Guard | None = None
+
+    async def open(self) -> None:
+        """Nothing to do: the first batch connects, so that a cluster that is down does not keep the agent from starting."""
+
+    async def close(self) -> None:
+        """Drop connections; a request on its way is left to end in its own thread."""
+        threads, client = self._threads, self._client
+        self._threads = self._client = self._guard = None
+        if threads:
+            threads.shutdown(wait=False, cancel_futures=True)
+        if client:
+            client.close()
+
+    async def send(self, batch: Sequence[Document]) -> Sequence[Outcome]:
+        """One `_bulk` request with operation `create`; a document that is there already is DUPLICATE."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix=f"vosship-{self._context.name}")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._send, batch)
+
+    def _send(self, batch: Sequence[Document]) -> Sequence[Outcome]:
+        guard = self._guarded()
+        blocked = guard.blocked({document.index for document in batch})
+        if not blocked:
+            return self._attempt(guard, batch)
+        free = [document for document in batch if document.index not in blocked]
+        answers = iter(self._attempt(guard, free) if free else ())
+        return [blocked.get(document.index) or next(answers) for document in batch]
+
+    def _attempt(self, guard: Guard, batch: Sequence[Document]) -> Sequence[Outcome]:
+        body, headers = wire.encode(wire.render(batch), self._options.compression_level)
+        answer = self._connected().call("POST", wire.PATH, body, headers)
+        if answer.status != 200:
+            raise refuse(answer, "sending")
+        outcomes = wire.judge(answer, len(batch))
+        for document, outcome in zip(batch, outcomes, strict=True):
+            if outcome.verdict is Verdict.RETRY and outcome.reason == "index_missing":
+                guard.forget(document.index)
+        return outcomes
+
+    def _connected(self) -> Client:
+        with self._lock:
+            if self._client is None:
+                self._client = connect(self.engine, self._access)
+            return self._client
+
+    def _guarded(self) -> Guard:
+        """The guard; at the first contact of a run what is missing is installed, if that is wanted."""
+        client = self._connected()
+        with self._lock:
+            if self._guard is None:
+                if self._options.setup == "auto":
+                    for line in self._installation(client).install(overwrite=False):
+                        self._context.log.info("set up", extra={"done": line})
+                self._guard = Guard(client, self._mapping, self._context.log)
+            return self._guard
+
+    def _installation(self, client: Client) -> Installation:
+        return Installation(self.engine, client, self._context.schema, self._options)
+
+    def artefacts(self) -> Mapping[str, Any]:
+        """Templates and lifecycle policy, as a server with every feature gets them."""
+        return {
+            **templates(self._context.schema, self._options, lifecycle=self.engine == "elasticsearch"),
+            "lifecycle-ilm" if self.engine == "elasticsearch" else "lifecycle-ism": lifecycle(self.engine, self._options),
+        }
+
+    def setup(self) -> Iterator[str]:
+        """Install or bring up to date; existing indices keep their settings. Raises UnavailableError when it cannot."""
+        yield from self._installation(self._connected()).install(overwrite=True)
+
+    def check(self) -> Iterator[Remark]:
+        """Reachable, what it is, its health and disk, template and lifecycle; changes nothing."""
+        yield from examine(self.engine, self._connected, self._installation, self._access)
+
+
+class Elasticsearch(_Bulk):
+    """Day indices on Elasticsearch 8 or 9."""
+
+    engine = "elasticsearch"
+    Options = _options.Options
+
+
+class OpenSearch(_Bulk):
+    """Day indices on OpenSearch 2 or 3."""
+
+    engine = "opensearch"
+    Options = _options.Options

@@ -1,0 +1,182 @@
+"""Mapping, index templates and lifecycle policies as plain data, made from the joined schema.
+
+It speaks to no server: `installation` puts these bodies there, `guard` compares indices with them, `generate` prints them.
+
+Only types that both engines have in every distribution are used. `dynamic: strict` everywhere but below `labels`: a field that
+the mapping does not know is refused instead of guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from vosship.errors import ConfigError
+from vosship.events import Field
+from vosship.schema import VERSION, Schema
+from vosship_bulk.client import Engine
+from vosship_bulk.options import Options
+
+POLICY = "vos3000"
+"""Name of the lifecycle policy, the same on both engines."""
+
+PATTERNS: Mapping[str, tuple[str, ...]] = {
+    "vos3000-calls": ("vos3000-cdr-*", "vos3000-fwd-*"),
+    "vos3000-findings": ("vos3000-findings-*", "vos3000-reconcile-*"),
+}
+"""Index patterns by template: days, whose names carry their date, and months."""
+
+PRIORITY = 500
+"""Chosen: above the built-in templates of both engines (up to 200) and of most users."""
+
+KEYWORD_CHARACTERS = 8191
+"""A longer keyword is kept but not indexed: Lucene refuses terms over 32,766 bytes, and a character takes up to four."""
+
+_PLAIN = {"keyword", "ip", "date", "long", "integer", "double", "boolean", "geo_point"}
+
+
+def mapping(schema: Schema) -> dict[str, Any]:
+    """The mapping of every index, with `_meta.vosship` telling it from any other."""
+    properties: dict[str, Any] = {}
+    for field in schema:
+        _place(properties, field)
+    properties.setdefault("labels", {"type": "object", "dynamic": True})
+    body: dict[str, Any] = {
+        "dynamic": "strict",
+        "date_detection": False,
+        "numeric_detection": False,
+        "dynamic_templates": [
+            {"labels": {"path_match": "labels.*", "mapping": {"type": "keyword", "ignore_above": KEYWORD_CHARACTERS}}}
+        ],
+        "properties": properties,
+    }
+    return {"_meta": {"vosship": {"schema": VERSION, "digest": _digest(body)}}, **body}
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(msgspec.json.encode(body, order="sorted"), digest_size=8).hexdigest()
+
+
+def _place(properties: dict[str, Any], field: Field) -> None:
+    *parents, leaf = field.name.split(".")
+    for parent in parents:
+        inner = properties.setdefault(parent, {"properties": {}})
+        if "properties" not in inner:
+            raise ConfigError(f"the field {field.name!r} lies below {parent!r}, which is a field itself")
+        properties = inner["properties"]
+    if leaf in properties:
+        raise ConfigError(f"the field {field.name!r} has fields below it", hint="rename one of them in the plugin that is yours")
+    properties[leaf] = _typed(field)
+
+
+def _typed(field: Field) -> dict[str, Any]:
+    if field.type == "alias":
+        return {"type": "alias", "path": field.path}
+    if field.type == "object":
+        return {"type": "object", "dynamic": True}
+    if field.type not in _PLAIN:
+        raise ConfigError(f"the field {field.name!r} has the type {field.type!r}, which not every engine has")
+    body: dict[str, Any] = {"type": field.type}
+    if field.type == "keyword" and field.indexed:
+        body["ignore_above"] = KEYWORD_CHARACTERS
+    if field.type == "date":
+        body["format"] = "strict_date_time||epoch_millis"
+    if not field.indexed:
+        body["index"] = False
+    if not field.doc_values:
+        body["doc_values"] = False
+    return body
+
+
+def settings(options: Options, template: str, *, lifecycle: bool) -> dict[str, Any]:
+    """Index settings. `lifecycle`: name Elasticsearch's policy, which a server without the feature refuses."""
+    index: dict[str, Any] = {
+        "number_of_shards": options.shards,
+        "codec": options.codec,
+        "refresh_interval": f"{round(options.refresh_interval_s * 1000)}ms",
+        # STORED must mean durable: fsync before the answer, whatever the cluster's default.
+        "translog": {"durability": "request"},
+        # Newest first is how calls are looked at, and neighbours in time compress well.
+        "sort": {"field": ["@timestamp"], "order": ["desc"]},
+    }
+    if options.replicas is None:
+        index["auto_expand_replicas"] = "0-1"
+    else:
+        index["number_of_replicas"] = options.replicas
+    if lifecycle:
+        # A day's age counts from the date in its name, so that a backfill does not outlive its retention.
+        index["lifecycle"] = {"name": POLICY, **({"parse_origination_date": True} if template == "vos3000-calls" else {})}
+    return {"index": index}
+
+
+def templates(schema: Schema, options: Options, *, lifecycle: bool) -> dict[str, dict[str, Any]]:
+    """Composable index templates by name."""
+    body = mapping(schema)
+    return {
+        name: {
+            "index_patterns": list(patterns),
+            "priority": PRIORITY,
+            "template": {"settings": settings(options, name, lifecycle=lifecycle), "mappings": body},
+            "_meta": {"vosship": body["_meta"]["vosship"]},
+        }
+        for name, patterns in PATTERNS.items()
+    }
+
+
+def template_of(index: str) -> str:
+    """The template an index belongs to. Raises ConfigError for a name outside the contract."""
+    for name, patterns in PATTERNS.items():
+        if any(index.startswith(pattern[:-1]) for pattern in patterns):
+            return name
+    raise ConfigError(f"no template covers the index {index!r}")
+
+
+def lifecycle(engine: Engine, options: Options) -> dict[str, Any]:
+    """The policy's body: ILM for Elasticsearch, ISM for OpenSearch. Without `retention_days` nothing is ever deleted."""
+    return _ilm(options) if engine == "elasticsearch" else _ism(options)
+
+
+def _ilm(options: Options) -> dict[str, Any]:
+    phases: dict[str, Any] = {"hot": {"min_age": "0ms", "actions": {"set_priority": {"priority": 100}}}}
+    if options.warm_after_days:
+        actions = {"set_priority": {"priority": 50}, "forcemerge": {"max_num_segments": 1}}
+        phases["warm"] = {"min_age": f"{options.warm_after_days}d", "actions": actions}
+    if options.retention_days:
+        phases["delete"] = {"min_age": f"{options.retention_days}d", "actions": {"delete": {}}}
+    return {"policy": {"_meta": {"managed_by": "vosship"}, "phases": phases}}
+
+
+def _ism(options: Options) -> dict[str, Any]:
+    states: list[dict[str, Any]] = [{"name": "hot", "actions": [], "transitions": []}]
+    if options.warm_after_days:
+        states.append({"name": "warm", "actions": [{"force_merge": {"max_num_segments": 1}}], "transitions": []})
+        _transition(states, options.warm_after_days)
+    if options.retention_days:
+        states.append({"name": "delete", "actions": [{"delete": {}}], "transitions": []})
+        _transition(states, options.retention_days)
+    patterns = [pattern for patterns in PATTERNS.values() for pattern in patterns]
+    return {
+        "policy": {
+            "description": "vosship: call detail records by day",
+            "default_state": "hot",
+            "states": states,
+            "ism_template": [{"index_patterns": patterns, "priority": PRIORITY}],
+        }
+    }
+
+
+def _transition(states: list[dict[str, Any]], days: int) -> None:
+    states[-2]["transitions"].append({"state_name": states[-1]["name"], "conditions": {"min_index_age": f"{days}d"}})
+
+
+def flat_fields(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every leaf of a mapping under its dotted name."""
+    for name, body in properties.items():
+        dotted = f"{prefix}{name}"
+        if "properties" in body and body.get("type", "object") == "object":
+            yield from flat_fields(body["properties"], dotted + ".")
+        else:
+            yield dotted, body
