@@ -1,0 +1,210 @@
+"""The processor `gateways`: names an operator's gateways, customers and vendors, and strips technical prefixes.
+
+It does not look numbers up: `prefixes`, configured after it, does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from vosship.events import Field, Record
+from vosship.plugin import Context, Remark
+from vosship_enrich import numbers
+from vosship_enrich.numbers import CALLEE, CALLER, Rule
+from vosship_enrich.tables import Table, TableOptions, Watched, declared, headings, wrong
+
+COLUMNS = ("id", "name", "customer", "vendor", "side", "strip_caller", "strip_callee")
+SIDES = ("caller", "callee")
+
+MAX_UNMATCHED = 1000
+"""Distinct ids without a row that are counted one by one; chosen: a list nobody reads to its end."""
+
+SHOWN_UNMATCHED = 10
+"""Ids named in a sentence; chosen: what fits a line."""
+
+
+class Gateway(msgspec.Struct, frozen=True):
+    """One row for one side: the fields it sets, and the rules for the caller's and the callee's number."""
+
+    fields: dict[str, str]
+    labels: dict[str, str]
+    strip_caller: tuple[Rule, ...]
+    strip_callee: tuple[Rule, ...]
+
+
+UNKNOWN = Gateway({}, {}, (), ())
+
+
+class Known(NamedTuple):
+    """Per side the gateways by id, and by name where the name is nobody else's; and the labels they may set."""
+
+    sides: Mapping[str, Mapping[str, Gateway]]
+    labels: Sequence[str]
+
+
+class Gateways:
+    """Joins a table of gateways to `callerGatewayId` (incoming) and `calleeGatewayId` (outgoing).
+
+    The constructor reads the table, because a table that cannot be used must stop the start. Later changes are taken
+    up while running; a column that is new then waits for a restart, because the fields are declared by now.
+    """
+
+    class Options(TableOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+        """What `gateways` takes."""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._options, self._context = options, context
+        self._headings = headings(options.columns, COLUMNS)
+        self._labels: list[str] | None = None
+        self._table: Watched[Known] = Watched(
+            context.base_dir / options.table, self._load, reload_s=options.reload_s, now=context.now, log=context.log
+        )
+        self._unmatched: dict[str, int] = {}
+        self._unsaved = False
+        self._next_save = context.now() + options.reload_s
+        self.fields: Sequence[Field] = (*_FIELDS, *numbers.FIELDS, *(_label(name) for name in self._table.value.labels))
+
+    def process(self, records: Sequence[Record]) -> None:
+        """Set both sides' gateway fields and numbers; ids without a row are counted and otherwise left alone."""
+        self._table.look()
+        known = self._table.value.sides
+        callers, callees = known["caller"].get, known["callee"].get
+        reduce, caller_side, callee_side = numbers.reduce, CALLER, CALLEE
+        for record in records:
+            fields = record.fields
+            incoming = outgoing = UNKNOWN
+            if name := fields.get("callerGatewayId"):
+                incoming = callers(name) or self._miss(name)
+                fields.update(incoming.fields)
+            if name := fields.get("calleeGatewayId"):
+                outgoing = callees(name) or self._miss(name)
+                fields.update(outgoing.fields)
+            if incoming.labels or outgoing.labels:
+                _join_labels(fields, incoming.labels, outgoing.labels)
+            reduce(fields, caller_side, incoming.strip_caller, outgoing.strip_caller)
+            reduce(fields, callee_side, incoming.strip_callee, outgoing.strip_callee)
+        if self._unsaved:
+            self._save()
+
+    def unmatched(self) -> Mapping[str, int]:
+        """How many times each id without a row was seen by this instance; under "" those past the first thousand."""
+        return self._unmatched
+
+    def check(self) -> Iterator[Remark]:
+        """What the table holds, whether it can still be read, and which ids a running agent found no row for."""
+        table = self._table
+        table.look()
+        table.wait()
+        if table.trouble:
+            yield Remark("bad", table.trouble, "mend the table; the agent goes on with the old one")
+        gateways = {id(gateway) for side in table.value.sides.values() for gateway in side.values()}
+        yield Remark("good", f"{table.path}: {len(gateways)} gateways")
+        missing = self._saved()
+        if missing:
+            worst = sorted(missing, key=lambda name: (-missing[name], name))
+            shown = ", ".join(f"{name or '(others)'} ({missing[name]})" for name in worst[:SHOWN_UNMATCHED])
+            more = f" and {len(worst) - SHOWN_UNMATCHED} more" if len(worst) > SHOWN_UNMATCHED else ""
+            yield Remark("warn", f"gateways without a row: {shown}{more}", f"add them to {table.path}, then `vosship reship`")
+
+    def _load(self, path: Path) -> Known:
+        table = Table(path, self._headings, ("id",), delimiter=self._options.delimiter, labels=self._options.labels)
+        if self._labels is None:
+            self._labels = [name for name, _ in table.labels]
+        labels = declared(table, self._labels, self._context.log)
+        known: dict[str, dict[str, Gateway]] = {side: {} for side in SIDES}
+        lines: dict[tuple[str, str], int] = {}
+        by_name: dict[str, dict[str, list[Gateway]]] = {side: {} for side in SIDES}
+        places = [table.place(name) for name in COLUMNS]
+        for line, cells in table.rows():
+            key, name, customer, vendor, side, strip_caller, strip_callee = (
+                cells[place].strip() if place >= 0 else "" for place in places
+            )
+            if not key:
+                raise wrong(path, line, f"the column {self._headings['id']!r} is empty")
+            if side and side not in SIDES:
+                raise wrong(path, line, f"the side is {side!r}", "caller (incoming), callee (outgoing), or empty for both")
+            try:
+                rules = numbers.parse_rules(strip_caller), numbers.parse_rules(strip_callee)
+            except ValueError as error:
+                raise wrong(path, line, str(error)) from error
+            own = {label: cells[place].strip() for label, place in labels if cells[place].strip()}
+            for each in (side,) if side else SIDES:
+                first = lines.setdefault((each, key), line)
+                if first != line:
+                    raise wrong(path, line, f"the gateway {key!r} stands twice, first in line {first}", "one row an id and side")
+                values = {"gateway.name": name or key, "customer": customer, "vendor": vendor}
+                gateway = Gateway({f"{each}.{word}": value for word, value in values.items() if value}, own, *rules)
+                known[each][key] = gateway
+                by_name[each].setdefault(name, []).append(gateway)
+        for each, named in by_name.items():
+            for name, found in named.items():
+                if name and len(found) == 1:
+                    known[each].setdefault(name, found[0])
+        return Known(known, self._labels)
+
+    def _miss(self, name: str) -> Gateway:
+        unmatched = self._unmatched
+        if name not in unmatched and len(unmatched) >= MAX_UNMATCHED:
+            name = ""
+        unmatched[name] = unmatched.get(name, 0) + 1
+        self._unsaved = True
+        return UNKNOWN
+
+    def _file(self) -> Path:
+        """Where the counts are left for `check` and `status`, which run in processes of their own; one a switch and channel."""
+        name = re.sub(r"[^\w.-]", "_", f"{self._context.switch}-{self._context.channel}")
+        return self._context.data_dir / f"unmatched-{name}.json"
+
+    def _save(self) -> None:
+        now = self._context.now()
+        if now < self._next_save:
+            return
+        self._next_save = now + self._options.reload_s
+        path = self._file()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(f".{id(self)}.tmp")
+            partial.write_bytes(msgspec.json.encode(self._unmatched))
+            partial.replace(path)
+        except OSError as error:
+            self._context.log.warning("counts not saved", extra={"file": str(path), "reason": error.strerror})
+        self._unsaved = False
+
+    def _saved(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for path in self._context.data_dir.glob("unmatched-*.json"):
+            try:
+                found = msgspec.json.decode(path.read_bytes(), type=dict[str, int])
+            except (OSError, msgspec.DecodeError):
+                continue  # gone or half written by a machine that fell: it is written again
+            for name, count in found.items():
+                counts[name] = counts.get(name, 0) + count
+        known = self._table.value.sides
+        return {name: count for name, count in counts.items() if not (name in known["caller"] and name in known["callee"])}
+
+
+def _join_labels(fields: dict[str, object], incoming: Mapping[str, str], outgoing: Mapping[str, str]) -> None:
+    fields.update(incoming)
+    for name, value in outgoing.items():
+        before = incoming.get(name, value)
+        fields[name] = value if before == value else [before, value]
+
+
+def _label(name: str) -> Field:
+    return Field(name=name, type="keyword", description="From the operator's table of gateways; both sides' where they differ.")
+
+
+_FIELDS = tuple(
+    Field(name=f"{side}.{word}", type="keyword", description=text.format(column=f"{side}GatewayId"))
+    for side in SIDES
+    for word, text in (
+        ("gateway.name", "Name of the gateway in `{column}`, from the operator's table."),
+        ("customer", "The customer the table gives for the gateway in `{column}`."),
+        ("vendor", "The vendor the table gives for the gateway in `{column}`."),
+    )
+)

@@ -1,0 +1,162 @@
+"""The processor `prefixes`: the destination of a call from the operator's rate deck, and both sides' countries.
+
+It does not know technical prefixes: `gateways`, configured before it, strips them. Without it the numbers are taken as
+they stand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from msgspec import Meta
+
+from vosship.events import Field, Record
+from vosship.plugin import Context, Remark
+from vosship_enrich import numbers
+from vosship_enrich.countries import Countries
+from vosship_enrich.deck import ALWAYS, LONGEST, NEVER, Builder, Deck, DuplicateError
+from vosship_enrich.numbers import CALLEE, CALLER
+from vosship_enrich.tables import Table, TableOptions, Watched, declared, headings, wrong
+
+COLUMNS = ("prefix", "destination", "country", "valid_from")
+
+_COUNTRY = re.compile(r"[A-Za-z]{2}")
+
+
+class Prefixes:
+    """Finds `callee.destination` by the longest prefix of the number as billed, and the countries of both sides.
+
+    The country comes from the number as sent out, and from the one as billed where that has none. The constructor reads
+    the deck, because a deck that cannot be used must stop the start; later changes are taken up while running.
+    """
+
+    class Options(TableOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+        """What `prefixes` takes. Without a `table` it finds countries only."""
+
+        table: Annotated[str, Meta(description="the rate deck, CSV with a title line; empty: countries only")] = ""
+        valid_from_format: Annotated[
+            str, Meta(description="how `valid_from` is written, as for strptime (default: ISO, 2026-05-01 or 2026-05-01 06:00)")
+        ] = ""
+
+    def __init__(self, options: Options, context: Context) -> None:
+        self._options, self._context = options, context
+        self._zone = ZoneInfo(context.timezone)
+        self._headings = headings(options.columns, COLUMNS)
+        self._countries = Countries()
+        self._labels: list[str] | None = None
+        self._deck: Watched[tuple[Deck, tuple[str, ...]]] | None = None
+        if options.table:
+            path = context.base_dir / options.table
+            self._deck = Watched(path, self._load, reload_s=options.reload_s, now=context.now, log=context.log)
+        names = self._deck.value[1][1:] if self._deck is not None else ()
+        labels = [Field(name=name, type="keyword", description="From the row of the rate deck.") for name in names]
+        self.fields: Sequence[Field] = (*numbers.FIELDS, *_FIELDS, *labels)
+
+    def process(self, records: Sequence[Record]) -> None:
+        """Set destination, the prefix that matched and the countries; tag `country_mismatch` where deck and number differ."""
+        deck: Deck | None = None
+        names: tuple[str, ...] = ()
+        if self._deck is not None:
+            self._deck.look()
+            deck, names = self._deck.value
+        country_of = self._countries.of
+        for record in records:
+            fields = record.fields
+            get = fields.get
+            caller, caller_sent = _digits(fields, CALLER)
+            if country := country_of(caller_sent) or country_of(caller):
+                fields["caller.country"] = country
+            billed, sent = _digits(fields, CALLEE)
+            country = country_of(sent) or country_of(billed)
+            expected = country_of(billed) if sent else ""
+            if deck is not None and billed:
+                match = deck.match(billed, record.at or NEVER - 1)
+                if match.prefix:
+                    fields["callee.destination_prefix"] = match.prefix
+                    told = match.values[0]
+                    for name, value in zip(names, match.values[1:], strict=True):
+                        if value:
+                            fields[name] = value
+                    expected = told or expected
+            if not country:
+                country = expected
+            elif expected and expected != country:
+                fields["tags"] = [*get("tags", ()), "country_mismatch"]
+            if country:
+                fields["callee.country"] = country
+
+    def check(self) -> Iterator[Remark]:
+        """How many prefixes there are, and whether the deck can still be read."""
+        watched = self._deck
+        if watched is None:
+            yield Remark("good", "countries of all calling codes; no rate deck is configured")
+            return
+        watched.look()
+        watched.wait()
+        if watched.trouble:
+            yield Remark("bad", watched.trouble, "mend the table; the agent goes on with the old one")
+        yield Remark("good", f"{watched.path}: {len(watched.value[0])} prefixes")
+
+    def _load(self, path: Path) -> tuple[Deck, tuple[str, ...]]:
+        table = Table(
+            path, self._headings, ("prefix", "destination"), delimiter=self._options.delimiter, labels=self._options.labels
+        )
+        if self._labels is None:
+            self._labels = [name for name, _ in table.labels]
+        labels = declared(table, self._labels, self._context.log)
+        builder = Builder(2 + len(labels))
+        prefix_at, destination_at, country_at, valid_at = (table.place(name) for name in COLUMNS)
+        label_places = [place for _, place in labels]
+        times: dict[str, int] = {"": ALWAYS}
+        for line, cells in table.rows():
+            prefix = numbers.digits(cells[prefix_at].strip())
+            if not prefix or len(prefix) > LONGEST:
+                raise wrong(path, line, f"{cells[prefix_at]!r} is no prefix", f"1 to {LONGEST} digits, one prefix a row")
+            destination = cells[destination_at].strip()
+            if not destination:
+                raise wrong(path, line, f"the prefix {prefix} has no destination")
+            country = cells[country_at].strip() if country_at >= 0 else ""
+            if country and not _COUNTRY.fullmatch(country):
+                hint = 'an ISO 3166 code such as BD; `columns: {country: ""}` leaves the column out'
+                raise wrong(path, line, f"{country!r} is no country code", hint)
+            when = cells[valid_at].strip() if valid_at >= 0 else ""
+            since = times.get(when)
+            if since is None:
+                since = times[when] = self._since(path, line, when)
+            builder.add(line, prefix, since, (country.upper(), destination, *(cells[place].strip() for place in label_places)))
+        try:
+            return builder.build(), ("callee.destination", *(name for name, _ in labels))
+        except DuplicateError as error:
+            sentence = f"the prefix {error.prefix!r} stands twice, first in line {error.first}"
+            raise wrong(path, error.second, sentence, "rows of one prefix need different `valid_from`") from error
+
+    def _since(self, path: Path, line: int, when: str) -> int:
+        pattern = self._options.valid_from_format
+        try:
+            moment = datetime.strptime(when, pattern) if pattern else datetime.fromisoformat(when)
+        except ValueError as error:
+            hint = f"written as {pattern}" if pattern else "an ISO date such as 2026-05-01, or `valid_from_format`"
+            raise wrong(path, line, f"{when!r} is no date", hint) from error
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=self._zone)).timestamp())
+
+
+def _digits(fields: dict[str, str], side: numbers.Side) -> tuple[str, str]:
+    """The number as billed and, where it differs, as sent; reduced here when no `gateways` went before."""
+    billed, sent = fields.get(side.number, ""), fields.get(side.number_sent, "")
+    if not billed and not sent:
+        numbers.reduce(fields, side)
+        return fields.get(side.number, ""), fields.get(side.number_sent, "")
+    return billed, sent
+
+
+_FIELDS = (
+    Field(name="caller.country", type="keyword", description="ISO 3166 alpha-2 of the caller's number as sent, else as billed."),
+    Field(name="callee.country", type="keyword", description="ISO 3166 alpha-2 of the callee's number as sent, else as billed."),
+    Field(name="callee.destination", type="keyword", description="Destination of the number as billed, from the operator's deck."),
+    Field(name="callee.destination_prefix", type="keyword", description="The prefix in the deck that matched: which rule it was."),
+)
