@@ -46,7 +46,9 @@ def examine(application: Application) -> Iterator[tuple[str, Remark]]:
     yield "configuration", Remark("good", f"{config.file} is valid: switch {config.switch}, zone {config.timezone}")
     parts = [(f"inputs.{entry.name}", entry.plugin) for entry in application.inputs.values()]
     first = next(iter(application.inputs.values()))
-    parts += [(f"processors.{item.name}", plugin) for item, plugin in zip(config.processors, application.processors(first), strict=True)]
+    parts += [
+        (f"processors.{item.name}", plugin) for item, plugin in zip(config.processors, application.processors(first), strict=True)
+    ]
     parts += [(f"outputs.{entry.name}", entry.plugin) for entry in application.outputs.values()]
     for part, plugin in parts:
         if isinstance(plugin, Checks):
@@ -55,19 +57,7 @@ def examine(application: Application) -> Iterator[tuple[str, Remark]]:
                     yield part, remark
             except VosshipError as error:
                 yield part, Remark("bad", error.message, error.hint)
-    yield from _newest_file(application)
     yield from _forecast(application)
-
-
-def _newest_file(application: Application) -> Iterator[tuple[str, Remark]]:
-    """Layout, unit of holdTime and time zone, judged by the newest file that holds something."""
-    from vosship.inspecting import examine_newest
-    from vosship.plugin import Reports
-
-    for entry in application.inputs.values():
-        if isinstance(entry.plugin, Reports):
-            for remark in examine_newest(application, entry):
-                yield f"inputs.{entry.name}", remark
 
 
 def _forecast(application: Application) -> Iterator[tuple[str, Remark]]:
@@ -78,16 +68,22 @@ def _forecast(application: Application) -> Iterator[tuple[str, Remark]]:
 
     parameters = application.config.switch_parameters
     for entry in application.inputs.values():
-        if not isinstance(entry.plugin, Reports) or entry.plugin.series != "vos3000-cdr":
+        if not isinstance(entry.plugin, Reports) or entry.channel != "file":
             continue
         sizes = entry.plugin.survey({})
         interval_s, limit = interval_of(sizes, parameters), parameters.get(MAX_FILES)
         if limit is None:
             hint = f"set switch_parameters: {{{MAX_FILES}: …, {INTERVAL}: …}} as on the switch"
-            yield f"inputs.{entry.name}", Remark("warn", "how long the switch keeps files is not known: no forecast before a deletion is seen", hint)
+            yield (
+                f"inputs.{entry.name}",
+                Remark("warn", "how long the switch keeps files is not known: no forecast before a deletion is seen", hint),
+            )
         elif interval_s:
             keeps_h = int(limit) * interval_s / 3600
-            yield f"inputs.{entry.name}", Remark("good", f"the switch keeps {limit} files of {interval_s:.0f} s: {keeps_h:.1f} hours")
+            yield (
+                f"inputs.{entry.name}",
+                Remark("good", f"the switch keeps {limit} files of {interval_s:.0f} s: {keeps_h:.1f} hours"),
+            )
     try:
         for status in read_status(application):
             if status.seconds_to_loss is not None:

@@ -20,7 +20,10 @@ NAGIOS_CRITICAL_S = 3600.0
 """Chosen: an unread file that the switch deletes within the hour needs somebody now."""
 
 
-@click.command("status", epilog="\b\nExamples:\n  vosship status\n  vosship status --json | jq .pipelines[].lost_bytes\n  vosship status --nagios")
+@click.command(
+    "status",
+    epilog="\b\nExamples:\n  vosship status\n  vosship status --json | jq .pipelines[].lost_bytes\n  vosship status --nagios",
+)
 @config_option
 @json_option
 @click.option("--watch", is_flag=True, help="Show it again every two seconds until Ctrl-C.")
@@ -79,7 +82,10 @@ def judge(pipelines: Sequence[PipelineStatus]) -> tuple[int, str]:
         return 2, f"CRITICAL - {'; '.join(bad + odd)} {figures}"
     if odd:
         return 1, f"WARNING - {'; '.join(odd)} {figures}"
-    return 0, f"OK - {len(pipelines)} pipelines, {sum(each.stored + each.duplicate for each in pipelines)} calls in the index {figures}"
+    return (
+        0,
+        f"OK - {len(pipelines)} pipelines, {sum(each.stored + each.duplicate for each in pipelines)} calls in the index {figures}",
+    )
 
 
 def _show(application: Application, pipelines: Sequence[PipelineStatus], show_files: bool) -> None:
@@ -118,7 +124,9 @@ def remarks(status: PipelineStatus) -> list[str]:
     forecast = status.forecast
     if forecast:
         verdict = "will be read in time" if forecast.seconds_to_loss is None else "will NOT be read in time at the present rate"
-        said.append(f"{status.name}: the switch deletes {forecast.next_file} in {forecast.next_deletion_s:.0f} s; the backlog {verdict}")
+        said.append(
+            f"{status.name}: the switch deletes {forecast.next_file} in {forecast.next_deletion_s:.0f} s; the backlog {verdict}"
+        )
     return said
 
 
