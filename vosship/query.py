@@ -192,9 +192,9 @@ def span_key(word: str, ms: int, zone: ZoneInfo) -> str:
 class Tally(msgspec.Struct):
     """Counts of one group of calls; whole numbers only, so that merging is exact in any order.
 
-    `add` takes what any store can group by: how many calls share whether they are illegal, their end and who ended
-    them, and their summed holdTime. PDD counts answered calls only, since an unanswered call's holds no ringing to
-    compare; `caller_pdd` and `callee_pdd` count by `pdd_bucket`.
+    `illegal`: billingMode -1 and unanswered, and no `attempts` then; `answered`: holdTime above 0; `network_success`:
+    answered, or an attempt whose `end.code` is in NER_SUCCESS; `hold_ms`, `hangups` (by `end.by`) and PDD (by
+    `pdd_bucket`) are of answered calls only: an unanswered call's PDD is another quantity and would be mixed in.
     """
 
     attempts: int = 0
@@ -206,18 +206,24 @@ class Tally(msgspec.Struct):
     caller_pdd: Counter[int] = msgspec.field(default_factory=Counter)
     callee_pdd: Counter[int] = msgspec.field(default_factory=Counter)
 
-    def add(self, calls: int, *, answered: bool, billing_mode: int | None, code: int | None, by: str | None, hold_ms: int) -> None:
-        """Count `calls` alike calls. Illegal: billingMode -1 and unanswered; no attempt then (ITU-T E.411 counts bids)."""
-        if answered:
-            self.answered += calls
-            self.hold_ms += hold_ms
-            self.hangups[by or ""] += calls
-        elif billing_mode == -1:
-            self.illegal += calls
+    def count(self, fields: Mapping[str, Any]) -> None:
+        """Count one document: what every store's own counting must agree with."""
+        hold_ms = fields.get("holdTime", 0)
+        if hold_ms <= 0 and fields.get("billingMode") == -1:
+            self.illegal += 1
             return
-        self.attempts += calls
-        if answered or code in NER_SUCCESS:
-            self.network_success += calls
+        self.attempts += 1
+        if hold_ms <= 0:
+            self.network_success += fields.get("end.code") in NER_SUCCESS
+            return
+        self.answered += 1
+        self.network_success += 1
+        self.hold_ms += hold_ms
+        self.hangups[fields.get("end.by", "")] += 1
+        if "callerPdd" in fields:
+            self.caller_pdd[pdd_bucket(fields["callerPdd"])] += 1
+        if "calleePdd" in fields:
+            self.callee_pdd[pdd_bucket(fields["calleePdd"])] += 1
 
     def merge(self, other: Tally) -> None:
         """Add another group's counts to these."""

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from vosship.events import Document, Field
 from vosship.schema import Schema
@@ -97,34 +98,80 @@ def sql_type(field: Field) -> str:
     return "JSON TEXT" if field.array else _SQL_TYPES[field.type]
 
 
-class Columns:
-    """The columns of one schema, and documents into rows of them.
+class Shape:
+    """The columns that documents have had so far, in storage order, and one document into a row of them.
 
-    `names` is the storage order, key first; every row has that order.
+    A layout of CDRs fills half of what is declared, and binding values costs most of an insert: columns that no
+    document had are not bound, and stay NULL.
     """
+
+    def __init__(self, fields: Mapping[str, Field], names: Sequence[str]) -> None:
+        self.body = tuple(names)
+        self.names: tuple[str, ...] = (*KEY, *names)
+        self.place = {name: number for number, name in enumerate(self.names)}
+        readable = [name for name in names if name != LABELS]
+        encoded = {f"c{number}": name for number, name in enumerate(readable)}
+        declared = [(attribute, _python_type(fields[name]), None) for attribute, name in encoded.items()]
+        # log.offset is read although the key has it: it stands in every body, and an unknown field is refused.
+        self._struct = msgspec.defstruct(
+            "Call",
+            [*declared, ("offset", Any, None)],
+            rename={**encoded, "offset": "log.offset"},
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+        self._decode = msgspec.json.Decoder(self._struct).decode
+        kinds = [sql_type(fields[name]) for name in readable]
+        self._dates = [number for number, kind in enumerate(kinds) if kind.startswith("DATE")]
+        self._json = [number for number, kind in enumerate(kinds) if kind.startswith("JSON")]
+        self._labels = names.index(LABELS) if LABELS in names else None
+        self._ms = _Milliseconds()
+
+    def row(self, document: Document, file: int) -> list[Any]:
+        """One document as a row. Raises MisfitError, also for a declared field that no document had before."""
+        try:
+            values = list(astuple(self._decode(document.body)))
+            labels = None
+        except msgspec.ValidationError:
+            values, labels = self._with_labels(document.body)
+        except msgspec.DecodeError as error:
+            raise MisfitError(str(error)) from error
+        values.pop()
+        for number in self._json:
+            raw = values[number]
+            if raw is not None:
+                values[number] = None if raw == b"null" else str(raw, "utf-8")
+        ms = self._ms
+        for number in self._dates:
+            values[number] = ms[values[number]]
+        if self._labels is not None:
+            values.insert(self._labels, labels)
+        elif labels is not None:
+            raise MisfitError("labels")
+        return [file, document.offset, document.id, *values]
+
+    def _with_labels(self, body: bytes) -> tuple[list[Any], str | None]:
+        """The slow way, for documents with labels: part them from the declared fields, which must then fit."""
+        try:
+            whole: dict[str, Any] = msgspec.json.decode(body)
+            labels = {name: whole.pop(name) for name in list(whole) if name.startswith(PREFIX)}
+            call = self._decode(msgspec.json.encode(whole))
+        except (msgspec.DecodeError, AttributeError) as error:
+            raise MisfitError(str(error)) from error
+        return list(astuple(call)), msgspec.json.encode(labels).decode() if labels else None
+
+
+class Columns:
+    """The columns of one schema, and the shape that documents have had of them so far."""
 
     def __init__(self, schema: Schema) -> None:
         fields = {field.name: field for field in schema if field.type != "alias" and not field.name.startswith(PREFIX)}
         fields.setdefault(LABELS, Field(name=LABELS, type="object", description="what an operator's own table adds"))
-        rest = [name for name in fields if name not in FIRST and name not in KEY]
-        body = [name for name in FIRST if name in fields] + rest
-        self.types = {name: sql_type(fields[name]) for name in body}
-        self.names: tuple[str, ...] = (*KEY, *body)
-        self.place = {name: number for number, name in enumerate(self.names)}
-        self._ms = _Milliseconds()
-        readable = [name for name in body if name != LABELS]
-        self._struct = msgspec.defstruct(
-            "CallRow",
-            [(f"c{number}", _python_type(fields[name]), None) for number, name in enumerate(readable)] + [("offset", Any, None)],
-            rename={**{f"c{number}": name for number, name in enumerate(readable)}, "offset": "log.offset"},
-            forbid_unknown_fields=True,
-            gc=False,
-        )
-        self._decoder = msgspec.json.Decoder(self._struct)
-        self._readable = readable
-        self._dates = [number for number, name in enumerate(readable) if self.types[name].startswith("DATE")]
-        self._json = [number for number, name in enumerate(readable) if self.types[name].startswith("JSON")]
-        self._labels = body.index(LABELS)
+        self._fields = fields
+        self._order = [name for name in FIRST if name in fields]
+        self._order += [name for name in fields if name not in FIRST and name not in KEY]
+        self.types = {name: sql_type(fields[name]) for name in self._order}
+        self.shape = Shape(fields, ["@timestamp"])
 
     def create(self) -> str:
         """The statement that makes the table."""
@@ -134,36 +181,20 @@ class Columns:
             'PRIMARY KEY (_file, "log.offset", _id)) WITHOUT ROWID'
         )
 
-    def row(self, document: Document, file: int) -> list[Any]:
-        """One document as a row. Raises MisfitError."""
+    def widen(self, body: bytes) -> bool:
+        """Take the declared columns that this document has into the shape; False when it had them all."""
         try:
-            call = self._decoder.decode(document.body)
-            labels = None
-        except msgspec.ValidationError:
-            call, labels = self._with_labels(document.body)
-        except msgspec.DecodeError as error:
-            raise MisfitError(str(error)) from error
-        values = list(msgspec.structs.astuple(call))
-        values.pop()
-        for number in self._json:
-            raw = values[number]
-            if raw is not None:
-                values[number] = None if raw == b"null" else str(raw, "utf-8")
-        ms = self._ms
-        for number in self._dates:
-            values[number] = ms[values[number]]
-        values.insert(self._labels, labels)
-        return [file, document.offset, document.id, *values]
-
-    def _with_labels(self, body: bytes) -> tuple[Any, str | None]:
-        """The slow way, for documents with labels: part them from the declared fields, which must then fit."""
-        try:
-            whole: dict[str, Any] = msgspec.json.decode(body)
-            labels = {name: whole.pop(name) for name in list(whole) if name.startswith(PREFIX)}
-            call = msgspec.json.decode(msgspec.json.encode(whole), type=self._struct)
-        except (msgspec.DecodeError, AttributeError) as error:
-            raise MisfitError(str(error)) from error
-        return call, msgspec.json.encode(labels).decode() if labels else None
+            whole = msgspec.json.decode(body)
+        except msgspec.DecodeError:
+            return False
+        if not isinstance(whole, dict):
+            return False
+        has = {LABELS if name.startswith(PREFIX) else name for name in whole} | set(self.shape.body)
+        names = [name for name in self._order if name in has]
+        if len(names) == len(self.shape.body):
+            return False
+        self.shape = Shape(self._fields, names)
+        return True
 
 
 def _python_type(field: Field) -> Any:

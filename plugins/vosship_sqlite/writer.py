@@ -22,8 +22,8 @@ from typing import Any
 
 from vosship.errors import FatalError, HaltedError, UnavailableError, VosshipError
 from vosship.events import DUPLICATE, STORED, Document, Outcome, Verdict
-from vosship.query import CALLEE_NUMBERS, CALLER_NUMBERS
-from vosship_sqlite.columns import Columns, MisfitError, quote
+from vosship.query import CALLEE_NUMBERS, CALLER_NUMBERS, TIME_COLUMNS, TimeField
+from vosship_sqlite.columns import Columns, MisfitError, Shape, quote
 
 VERSION = 1
 """`user_version` of a day's file; raised when an older vosship could no longer read or write it."""
@@ -50,14 +50,14 @@ QUIET_S = 600.0
 BUSY_MS = 5000
 """How long a commit waits for another process's lock before the batch is to be sent again."""
 
-TIMES = (("stop", "@timestamp"), ("start", "startTime"), ("answer", "call.answered_at"))
-"""Times whose bounds a chunk keeps, with their columns."""
+TIMES: tuple[TimeField, ...] = ("stop", "start", "answer")
+"""Times whose bounds a chunk keeps."""
 
 _TABLES = f"""
 CREATE TABLE files (number INTEGER PRIMARY KEY, base TEXT NOT NULL UNIQUE);
 CREATE TABLE chunks (
   number INTEGER PRIMARY KEY, file INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, calls INTEGER NOT NULL,
-  {", ".join(f"min_{name} INTEGER, max_{name} INTEGER" for name, _ in TIMES)});
+  {", ".join(f"min_{name} INTEGER, max_{name} INTEGER" for name in TIMES)});
 CREATE INDEX chunk_places ON chunks (file, first);
 CREATE TABLE fingerprints (part INTEGER NOT NULL, chunk INTEGER NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (part, chunk))
   WITHOUT ROWID;
@@ -88,12 +88,15 @@ class Day:
         except BaseException:
             self._db.close()
             raise
-        names = ", ".join(quote(name) for name in columns.names)
-        marks = ", ".join("?" * len(columns.names))
-        self._insert = f"INSERT OR IGNORE INTO calls ({names}) VALUES ({marks})"
-        self._replace = f"INSERT OR REPLACE INTO calls ({names}) VALUES ({marks})"
-        self._numbers = [columns.place[name] for name in (*CALLER_NUMBERS, *CALLEE_NUMBERS) if name in columns.place]
-        self._times = [columns.place.get(column) for _, column in TIMES]
+        self._shape_to(columns.shape)
+
+    def _shape_to(self, shape: Shape) -> None:
+        self._shape = shape
+        names = ", ".join(quote(name) for name in shape.names)
+        into = f"INTO calls ({names}) VALUES ({', '.join('?' * len(shape.names))})"
+        self._insert, self._replace = f"INSERT OR IGNORE {into}", f"INSERT OR REPLACE {into}"
+        self._numbers = [shape.place[name] for name in (*CALLER_NUMBERS, *CALLEE_NUMBERS) if name in shape.place]
+        self._times = [shape.place.get(TIME_COLUMNS[name]) for name in TIMES]
 
     def _prepare(self, synchronous: str) -> None:
         db = self._db
@@ -139,15 +142,7 @@ class Day:
 
     def _store(self, documents: Sequence[Document], overwrite: bool) -> list[Outcome]:
         outcomes = [STORED] * len(documents)
-        rows: list[list[Any]] = []
-        places: list[int] = []
-        make = self._columns.row
-        for place, document in enumerate(documents):
-            try:
-                rows.append(make(document, self._file(document.block.stream.base)))
-                places.append(place)
-            except MisfitError as error:
-                outcomes[place] = Outcome(Verdict.REJECTED, "mapping", str(error))
+        rows, places = self._rows(documents, outcomes)
         if overwrite:
             self._db.executemany(self._replace, rows)
             fresh = rows
@@ -156,6 +151,27 @@ class Day:
         if fresh:
             self._note(fresh)
         return outcomes
+
+    def _rows(self, documents: Sequence[Document], outcomes: list[Outcome]) -> tuple[list[list[Any]], list[int]]:
+        """Rows of one shape, and the place of each in the batch; what fits no column is rejected in `outcomes`."""
+        columns = self._columns
+        while True:
+            if self._shape is not columns.shape:
+                self._shape_to(columns.shape)
+            rows: list[list[Any]] = []
+            places: list[int] = []
+            make, file, widened = self._shape.row, self._file, False
+            for place, document in enumerate(documents):
+                try:
+                    rows.append(make(document, file(document.block.stream.base)))
+                    places.append(place)
+                except MisfitError as error:
+                    widened = columns.widen(document.body)
+                    if widened:
+                        break
+                    outcomes[place] = Outcome(Verdict.REJECTED, "mapping", str(error))
+            if not widened:
+                return rows, places
 
     def _insert_new(self, rows: list[list[Any]], places: list[int], outcomes: list[Outcome]) -> list[list[Any]]:
         db = self._db
