@@ -1,0 +1,232 @@
+"""The segments of a spool as they lie on disk, and reading them without any receiver.
+
+It writes nothing: `spool` does. Everything here may run beside a receiver that is writing.
+
+A segment's name is its number and the moment it was made (`00000017-1776945600123456`): the number gives the order, and the
+moment makes it unique for ever, so that document ids never meet again after a spool was lost and numbered anew.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from vosship_forward.frames import HEADER_BYTES, DamagedError, Flag, Frame, Kind, decode, encode, unpack_address, walk
+
+SUFFIX = ".seg"
+LOST_SUFFIX = ".lost"
+"""What a segment leaves behind when it had to go unread: its seal, so that every reader learns how much it lost."""
+
+_NAME = re.compile(r"(\d{8,})-(\d+)\.(seg|lost)")
+_SEAL = struct.Struct("<QQQQ")  # end of the last record, records, first and last arrival in µs
+SEAL_BYTES = HEADER_BYTES + _SEAL.size
+
+_INTERVAL = struct.Struct("<I")  # heartbeat interval in ms, in START and HEARTBEAT frames
+SILENT_INTERVALS = 3
+"""Heartbeats missing before the receiver counts as absent (chosen: one may be late on a loaded disk, two in a row are not)."""
+
+
+class Segment(msgspec.Struct):
+    """One segment: `data_end` is the byte after its last safe record, `size` the bytes it takes on disk.
+
+    `sealed`: complete, nothing will follow. `lost`: its records were given up unread.
+    """
+
+    number: int
+    name: str
+    path: Path
+    created_us: int
+    size: int = 0
+    data_end: int = 0
+    records: int = 0
+    first_us: int = 0
+    last_us: int = 0
+    sealed: bool = False
+    lost: bool = False
+
+    def note(self, frame: Frame) -> None:
+        """Take one more frame into the account."""
+        self.size = frame.end
+        self.first_us = self.first_us or frame.arrival_us
+        self.last_us = max(self.last_us, frame.arrival_us)
+        if frame.kind == Kind.DATA:
+            self.data_end = frame.end
+            self.records += 1
+
+    def seal(self, now_us: int) -> bytes:
+        """The frame that closes it."""
+        return encode(Kind.SEAL, now_us, _SEAL.pack(self.data_end, self.records, self.first_us, self.last_us))
+
+
+class Arrival(NamedTuple):
+    """One record as it arrived, and where its untouched bytes begin (`offset`) in which segment."""
+
+    arrival_ms: int
+    peer: str
+    line: bytes
+    segment: str
+    offset: int
+    resend: bool
+    unterminated: bool
+
+
+def interval_payload(heartbeat_s: float) -> bytes:
+    """What START and HEARTBEAT frames carry: how soon the next one is due."""
+    return _INTERVAL.pack(max(1, round(heartbeat_s * 1000)))
+
+
+def segments(directory: Path) -> list[Segment]:
+    """The segments of a spool in the order they were written; sizes of those without a seal are not yet known.
+
+    A spool that does not exist has none.
+    """
+    found: dict[str, Segment] = {}
+    try:
+        entries = sorted(directory.iterdir())
+    except FileNotFoundError:
+        return []
+    for path in entries:
+        match = _NAME.fullmatch(path.name)
+        if not match:
+            continue
+        lost = match[3] == "lost"
+        name = path.stem
+        if name in found and not lost:
+            continue  # a crash between leaving the remains and deleting the segment: the remains say what is true
+        segment = Segment(int(match[1]), name, path, int(match[2]), lost=lost)
+        if _read_seal(segment) or not lost:
+            found[name] = segment
+    return sorted(found.values(), key=lambda one: (one.number, one.created_us))
+
+
+def _read_seal(segment: Segment) -> bool:
+    try:
+        with segment.path.open("rb") as file:
+            segment.size = file.seek(0, 2)
+            if segment.size < SEAL_BYTES:
+                return False
+            file.seek(segment.size - SEAL_BYTES)
+            tail = file.read(SEAL_BYTES)
+        frames, _ = decode(tail, segment.size - SEAL_BYTES)
+    except (FileNotFoundError, DamagedError):
+        return False
+    if len(frames) != 1 or frames[0].kind != Kind.SEAL:
+        return False
+    segment.data_end, segment.records, segment.first_us, segment.last_us = _SEAL.unpack(frames[0].payload)
+    segment.sealed = True
+    return True
+
+
+def measure(segment: Segment) -> int:
+    """Walk an unsealed segment to find its last whole frame; returns how many damaged or unfinished bytes follow it."""
+    on_disk = segment.path.stat().st_size
+    fresh = Segment(segment.number, segment.name, segment.path, segment.created_us)
+    try:
+        for frame in walk(segment.path, 0, on_disk):
+            fresh.note(frame)
+    except DamagedError as error:
+        fresh.size = error.offset
+    for name in ("size", "data_end", "records", "first_us", "last_us"):
+        setattr(segment, name, getattr(fresh, name))
+    return on_disk - fresh.size
+
+
+def look(directory: Path) -> list[Segment]:
+    """Like `segments`, with the sizes of unsealed ones found by walking them."""
+    found = []
+    for segment in segments(directory):
+        try:
+            if not segment.sealed:
+                measure(segment)
+        except FileNotFoundError:
+            continue  # deleted between the two looks
+        found.append(segment)
+    return found
+
+
+def frames(segment: Segment) -> Iterator[Frame]:
+    """The whole frames of a segment; ends at the first damage, and at once where the segment was deleted meanwhile."""
+    if segment.lost:
+        return
+    try:
+        yield from walk(segment.path, 0, segment.path.stat().st_size)
+    except (DamagedError, FileNotFoundError):
+        return
+
+
+def scan(spool_dir: Path) -> Iterator[Arrival]:
+    """Every record in the spool, in the order of its arrival, without any receiver or server."""
+    for segment in segments(spool_dir):
+        for frame in frames(segment):
+            if frame.kind == Kind.DATA:
+                yield arrival(segment.name, frame)
+
+
+def arrival(segment: str, frame: Frame) -> Arrival:
+    """A DATA frame as what it stands for."""
+    return Arrival(
+        frame.arrival_us // 1000,
+        unpack_address(frame.peer),
+        frame.payload,
+        segment,
+        frame.offset + HEADER_BYTES,
+        bool(frame.flags & Flag.RESEND),
+        bool(frame.flags & Flag.UNTERMINATED),
+    )
+
+
+def span(spool_dir: Path) -> tuple[int, int] | None:
+    """First and last sign of life in the spool, in ms since 1970; None when there is none.
+
+    Outside of it nothing is known: whoever compares must treat that time as absence too.
+    """
+    first = last = 0
+    for segment in segments(spool_dir):
+        for frame in frames(segment):
+            if frame.kind != Kind.SEAL:
+                first = first or frame.arrival_us
+                last = max(last, frame.arrival_us)
+    return (first // 1000, last // 1000) if first else None
+
+
+def absences(spool_dir: Path) -> list[tuple[int, int]]:
+    """When nobody listened, or nothing could be kept, between the first and the last sign of life: (from, to) in ms.
+
+    Three kinds: between an orderly stop and the next start; from the last sign of life before a crash to the next start; and
+    any silence of several heartbeats. A segment that is lost or was deleted is an absence too.
+    """
+    found: list[tuple[int, int]] = []
+    last_us = 0
+    allowed_us = 0
+    broken = False
+    for segment in segments(spool_dir):
+        if segment.lost:
+            broken = True
+            continue
+        for frame in frames(segment):
+            at_us = frame.arrival_us
+            if frame.kind == Kind.SEAL:
+                continue
+            if last_us and (frame.kind == Kind.START or broken or at_us - last_us > allowed_us) and at_us > last_us:
+                found.append((last_us // 1000, -(-at_us // 1000)))
+            if frame.kind in (Kind.START, Kind.HEARTBEAT):
+                (interval_ms,) = _INTERVAL.unpack(frame.payload)
+                allowed_us = SILENT_INTERVALS * interval_ms * 1000
+            broken = False
+            last_us = max(last_us, at_us)
+    return _joined(found)
+
+
+def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for begin, end in spans:
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((begin, end))
+    return joined
