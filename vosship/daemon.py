@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from vosship.application import Application
@@ -21,7 +22,7 @@ from vosship.documents import Renderer
 from vosship.errors import Exit, FatalError, VosshipError
 from vosship.pipeline import Pipeline
 from vosship.plugin import Opens, Until
-from vosship.revival import Revival
+from vosship.revival import Answer, Request, Revival
 from vosship.running import RunningPipeline
 from vosship.state import State
 from vosship.watch import Watch
@@ -66,6 +67,26 @@ class Daemon:
                 if running.failure is None:
                     running.tell("stopped", "")
             state.close()
+
+    async def revive(self, pipelines: Sequence[str], request: Request) -> Answer:
+        """Without reading anything new, have dead lines of these pipelines replayed or dropped."""
+        application, total = self._application, Answer()
+        state = State.open(application.config.data_dir)
+        opened: list[Opens] = []
+        try:
+            for name, entry, output in application.pipelines():
+                if name not in pipelines:
+                    continue
+                if isinstance(output.plugin, Opens) and output.plugin not in opened:
+                    await output.plugin.open()
+                    opened.append(output.plugin)
+                running = self._build(name, entry, output, state)
+                total.add(await Revival(running.pipeline, running.delivery, state, self._now).carry_out(request))
+        finally:
+            for plugin in opened:
+                await plugin.close()
+            state.close()
+        return total
 
     async def _run_pipelines(self, state: State) -> None:
         loop = asyncio.get_running_loop()

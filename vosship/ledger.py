@@ -102,14 +102,14 @@ def read_status(application: Application, now: float | None = None) -> list[Pipe
     data_dir = application.config.data_dir
     running = holder(data_dir) is not None
     found = []
-    with _Reading(data_dir / STATE_FILE) as db:
+    with reading(data_dir / STATE_FILE) as db:
         surveys: dict[str, Sequence[StreamSize]] = {}
         for name, entry, _ in application.pipelines():
             found.append(_status(db, name, entry, surveys, running, now))
     return found
 
 
-class _Reading:
+class reading:  # noqa: N801  used as a function: `with reading(path) as db`
     """The state opened read-only; an absent one reads as empty."""
 
     def __init__(self, path: Path) -> None:

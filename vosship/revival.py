@@ -54,6 +54,11 @@ class Answer(msgspec.Struct):
     dead: int = 0
     filtered: int = 0
 
+    def add(self, other: Answer) -> None:
+        """Count another pipeline's answer in."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
 
 class Revival:
     """Tries the dead lines of one pipeline again, beside its ordinary work."""
@@ -80,7 +85,7 @@ class Revival:
     async def carry_out(self, request: Request) -> Answer:
         """Do what was asked, a part at a time; a crash in between leaves the rest dead, to be asked for again."""
         answer = Answer()
-        where, values = _filter(request)
+        where, values = matching(request)
         last = 0
         while True:
             lines = await self._lines(f"{where} AND id > ? ORDER BY id LIMIT {AT_A_TIME}", [*values, last])
@@ -155,7 +160,8 @@ class Revival:
         return await asyncio.wrap_future(self._state.submit(lambda db: db.execute(statement, arguments).fetchall()))
 
 
-def _filter(request: Request) -> tuple[str, list[object]]:
+def matching(request: Request) -> tuple[str, list[object]]:
+    """The SQL condition (beginning with AND) and its values for what a request is about."""
     where = ""
     values: list[object] = []
     if request.ids:

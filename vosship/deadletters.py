@@ -1,0 +1,127 @@
+"""Asking after dead lines: listing them, and having them replayed or dropped.
+
+It does not try a line again itself: a running agent does (`revival`), or one run for the purpose when none is running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from vosship.application import Application
+from vosship.daemon import Daemon
+from vosship.documents import utc_text
+from vosship.errors import FatalError
+from vosship.ledger import reading
+from vosship.lock import holder
+from vosship.revival import Answer, Request, matching
+from vosship.state import STATE_FILE
+
+ASK_EVERY_S = 0.2
+"""Chosen: how often to look whether the agent has answered."""
+
+
+class DeadLine(msgspec.Struct, omit_defaults=True):
+    """One line of `dead list --json` (contract, section 3)."""
+
+    id: int
+    pipeline: str
+    file: str
+    offset: int
+    reason: str
+    at: str
+    line: str | None = None
+    line_base64: str | None = None
+    detail: str = ""
+
+
+class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which dead lines: by id, or by pipeline, reason, file and age; all by default."""
+
+    ids: list[int] = []
+    pipeline: str = ""
+    reason: str = ""
+    file: str = ""
+    since: float = 0.0
+
+
+def list_lines(application: Application, choice: Choice, limit: int | None = None) -> Iterator[DeadLine]:
+    """The chosen dead lines, oldest entry first. Opens the state read-only."""
+    with reading(application.config.data_dir / STATE_FILE) as db:
+        if db is None:
+            return
+        where, values = matching(_request(choice))
+        if choice.pipeline:
+            where += " AND pipeline = ?"
+            values.append(choice.pipeline)
+        ask = f"SELECT id, pipeline, path, offset, reason, at, line, detail FROM dead WHERE 1{where} ORDER BY id LIMIT ?"
+        for row in db.execute(ask, [*values, -1 if limit is None else limit]):
+            yield _shaped(row)
+
+
+def _shaped(row: Sequence[Any]) -> DeadLine:
+    number, pipeline, path, offset, reason, at, line, detail = row
+    shaped = DeadLine(number, pipeline, path, offset, reason, utc_text(at), detail=detail)
+    try:
+        shaped.line = line.decode("utf-8")
+    except UnicodeDecodeError:
+        shaped.line_base64 = base64.b64encode(line).decode()
+    return shaped
+
+
+def ask(application: Application, kind: str, choice: Choice, progress: Callable[[str], None]) -> Answer:
+    """Have the chosen lines replayed or dropped, by the running agent or, when there is none, by a run of our own.
+
+    Raises FatalError when the agent ends before it has answered; what it did not get to stays dead.
+    """
+    pipelines = [name for name, _, _ in application.pipelines() if choice.pipeline in ("", name)]
+    process = holder(application.config.data_dir)
+    if process is None:
+        progress("no agent is running: doing it here")
+        return asyncio.run(Daemon(application, once=True).revive(pipelines, _request(choice, kind)))
+    progress(f"asked the agent, process {process}")
+    return _wait_for_agent(application.config.data_dir, _post(application.config.data_dir, pipelines, kind, choice))
+
+
+def _post(data_dir: Path, pipelines: Sequence[str], kind: str, choice: Choice) -> list[int]:
+    arguments = msgspec.json.encode(_request(choice, kind)).decode()
+    enter = "INSERT INTO requests (kind, pipeline, arguments, asked_at) VALUES (?, ?, ?, ?)"
+    try:
+        db = sqlite3.connect(data_dir / STATE_FILE, timeout=30)
+        with db:
+            numbers = [db.execute(enter, (kind, name, arguments, time.time())).lastrowid for name in pipelines]
+        db.close()
+    except sqlite3.Error as error:
+        raise FatalError(
+            f"cannot ask the agent through {data_dir / STATE_FILE}: {error}", hint="run as the agent's user"
+        ) from error
+    return [number for number in numbers if number is not None]
+
+
+def _wait_for_agent(data_dir: Path, numbers: Sequence[int]) -> Answer:
+    total = Answer()
+    waiting = list(numbers)
+    while waiting:
+        time.sleep(ASK_EVERY_S)
+        with reading(data_dir / STATE_FILE) as db:
+            assert db is not None
+            look = "SELECT answer FROM requests WHERE id = ? AND done_at IS NOT NULL"
+            answers = {number: db.execute(look, (number,)).fetchone() for number in waiting}
+        for number, row in answers.items():
+            if row:
+                waiting.remove(number)
+                total.add(msgspec.json.decode(row[0], type=Answer))
+        if waiting and holder(data_dir) is None:
+            raise FatalError("the agent ended before it had answered", hint="ask again: what it did not get to is still dead")
+    return total
+
+
+def _request(choice: Choice, kind: str = "") -> Request:
+    return Request(0, kind, choice.ids, choice.reason, choice.file, choice.since)
