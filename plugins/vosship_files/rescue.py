@@ -1,0 +1,189 @@
+"""Second names for files that the switch is about to delete: making them, finding them again, taking them away.
+
+It does not decide what is unread, and it never touches the switch's own names.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import re
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from vosship.events import Position
+from vosship.plugin import Known
+from vosship_files.directory import Directory, Entry
+from vosship_files.identity import check
+from vosship_files.names import GZIP_SUFFIX, plain_name, starts_at
+from vosship_files.source import gzip_size, open_source
+
+COPY_BYTES = 1 << 20
+"""Bytes copied at a time. Chosen: few system calls, little memory."""
+
+_LINK_REFUSED = {errno.EPERM, errno.EXDEV, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS}
+_NAME = re.compile(r"([0-9a-f]{8})-(\d+)-(\d+)-(.+)\Z")
+_PARTIAL = ".partial"
+
+
+class Rescue:
+    """The rescue directory of one input, shared by its readers. Blocking; safe to use from several threads."""
+
+    def __init__(
+        self, directory: Path, max_bytes: int, zone: ZoneInfo, folders: Sequence[str], last_files: int, keep_files: int | None,
+        log: logging.Logger,
+    ) -> None:  # fmt: skip
+        self.path = directory
+        self._max_bytes = max_bytes
+        self._zone = zone
+        self._folders = {_short(folder): folder for folder in folders}
+        self._last_files = last_files
+        self._keep_files = keep_files
+        self._log = log
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[str, int], Entry] | None = None
+        self._said = ""
+
+    def find(self) -> dict[str, Entry]:
+        """Per stream name the rescued file, newest where there are several: also what an earlier run left."""
+        with self._lock:
+            return {entry.name: entry for _, entry in sorted(self._all().items(), key=lambda item: item[1].mtime_ns)}
+
+    def kept(self, entry: Entry) -> Entry | None:
+        """The rescued file of exactly that file, if there is one."""
+        with self._lock:
+            return self._all().get((entry.name, entry.inode))
+
+    def keep(self, entry: Entry, directory: Directory) -> None:
+        """Give the file a second name when it is at risk. What does not work is said once; reading goes on.
+
+        A crash before the link: nothing is there. In the middle of a copy: a `.partial` file, removed at the next start.
+        """
+        with self._lock:
+            if (entry.name, entry.inode) in self._all() or not self._at_risk(entry, directory):
+                return
+            used = sum(kept.size for kept in self._all().values())
+            if used + entry.size > self._max_bytes:
+                self._say("rescue is full, files at risk are not kept", used)
+                return
+            try:
+                self._keep(entry)
+            except FileNotFoundError:
+                return  # deleted just now; the next look says so
+            except OSError as error:
+                self._say(f"file at risk cannot be rescued: {error.strerror}", used)
+
+    def settled(self, by_pipeline: Mapping[str, Known]) -> None:
+        """Remove what every pipeline has settled. A crash in between leaves the file for the next time."""
+        with self._lock:
+            for key, entry in list(self._all().items()):
+                positions = [known.get(entry.name) for known in by_pipeline.values()]
+                if positions and all(position is not None and _is_settled(entry, position) for position in positions):
+                    Path(entry.path).unlink(missing_ok=True)
+                    del self._all()[key]
+
+    def _at_risk(self, entry: Entry, directory: Directory) -> bool:
+        if self._keep_files is None:
+            return True
+        there = [other.order for other in directory.entries.values() if other.folder == entry.folder]
+        newer = sum(order > entry.order for order in there)
+        return self._keep_files - newer <= max(self._last_files, self._keep_files // 10)
+
+    def _keep(self, entry: Entry) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        target = str(self.path / f"{_short(entry.folder)}-{entry.device}-{entry.inode}-{Path(entry.path).name}")
+        try:
+            os.link(entry.path, target)
+        except OSError as error:
+            if error.errno not in _LINK_REFUSED:
+                raise
+            _copy(entry.path, target)
+        sync_directory(self.path)
+        self._all()[entry.name, entry.inode] = msgspec.structs.replace(entry, path=target)
+        self._log.info("file at risk rescued", extra={"file": entry.name, "bytes": entry.size})
+
+    def _all(self) -> dict[tuple[str, int], Entry]:
+        if self._kept is None:
+            self._kept = {}
+            try:
+                names = sorted(path.name for path in self.path.iterdir())
+            except FileNotFoundError:
+                names = []
+            except OSError as error:
+                self._say(f"rescue directory cannot be read: {error.strerror}", 0)
+                names = []
+            for name in names:
+                entry = self._recall(name)
+                if entry is not None:
+                    self._kept[entry.name, entry.inode] = entry
+        return self._kept
+
+    def _recall(self, name: str) -> Entry | None:
+        found = _NAME.match(name)
+        folder = self._folders.get(found.group(1)) if found else None
+        if found is None or folder is None:
+            return None
+        path = self.path / name
+        if name.endswith(_PARTIAL):
+            path.unlink(missing_ok=True)
+            return None
+        status = path.stat()
+        file = found.group(4)
+        base = plain_name(file)
+        begins = starts_at(base, self._zone)
+        full = f"{folder}/{base}"
+        order = (begins if begins is not None else status.st_mtime, base, full)
+        return Entry(
+            name=full, base=base, path=str(path), folder=folder, order=order, starts_at=begins, compressed=file != base,
+            device=int(found.group(2)), inode=int(found.group(3)), size=status.st_size, mtime_ns=status.st_mtime_ns,
+        )  # fmt: skip
+
+    def _say(self, phrase: str, used: int) -> None:
+        if phrase != self._said:
+            self._said = phrase
+            self._log.error(phrase, extra={"directory": str(self.path), "bytes": used})
+
+
+def sync_directory(path: Path) -> None:
+    """Make names in a directory durable. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _copy(path: str, target: str) -> None:
+    partial = target + _PARTIAL
+    with Path(path).open("rb") as source, Path(partial).open("wb") as copy:
+        shutil.copyfileobj(source, copy, COPY_BYTES)
+        copy.flush()
+        os.fsync(copy.fileno())
+    Path(partial).rename(target)
+
+
+def _is_settled(entry: Entry, position: Position) -> bool:
+    try:
+        source = open_source(entry.path, compressed=entry.compressed)
+    except OSError:
+        return False
+    try:
+        if check(position.proof, position.offset, source.read_at) is None:
+            return False
+    finally:
+        source.close()
+    if position.gone:
+        return position.offset > 0
+    size = gzip_size(entry.path) if entry.path.endswith(GZIP_SUFFIX) else Path(entry.path).stat().st_size
+    return position.offset >= size
+
+
+def _short(folder: str) -> str:
+    return hashlib.blake2b(os.fsencode(folder), digest_size=4).hexdigest()

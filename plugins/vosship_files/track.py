@@ -1,0 +1,80 @@
+"""What one reader remembers of one stream.
+
+It does no reading: `walk` does, and keeps this up to date.
+"""
+
+from __future__ import annotations
+
+from vosship.events import Proof, Stream
+from vosship_files.directory import Entry, Order
+from vosship_files.lines import Cutter
+
+
+class Track:
+    """One stream in its present generation. `entry` is the file that bears the name now, if any."""
+
+    __slots__ = (
+        "caught_up",
+        "changed_at",
+        "cut_at",
+        "cutter",
+        "entry",
+        "gone",
+        "last_words",
+        "lost_until",
+        "offset",
+        "order",
+        "pending",
+        "proof",
+        "retired",
+        "seen_bytes",
+        "stop_at",
+        "stream",
+        "sure_bytes",
+        "verified",
+        "was_newest",
+    )
+
+    def __init__(self, stream: Stream, order: Order, entry: Entry | None, offset: int = 0, proof: Proof = b"") -> None:
+        self.stream = stream
+        self.order = order
+        self.entry = entry
+        self.offset = offset
+        self.proof = proof
+        self.cutter: Cutter | None = None
+        self.verified = False
+        """The bytes before `offset` were compared with the proof since the file last changed."""
+        self.pending = False
+        """There may be something to read."""
+        self.caught_up = False
+        """Read to the end at the last try: what is left, if anything, is half a line."""
+        self.retired = False
+        """The open file no longer bears the name (deleted or replaced): it is read to its end, then gone."""
+        self.last_words = False
+        """The half last line of a retired or ended file may be taken."""
+        self.was_newest = False
+        """It was the newest when it was retired: its half last line was never whole."""
+        self.gone = False
+        self.seen_bytes = 0
+        """The most that was seen of this generation and is lost if it is not read."""
+        self.sure_bytes = 0
+        """Likewise, as of the last time its content was compared: a later size may be that of other content."""
+        self.lost_until = 0
+        """Set when the file was cut short: what was seen up to here is lost once the rest is read."""
+        self.cut_at = 0
+        """Set with it: where the content of this generation ends."""
+        self.changed_at = 0.0
+        """Epoch seconds when the file was last seen to change."""
+        self.stop_at: int | None = None
+
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes seen and not yet read."""
+        return max(0, self.seen_bytes - self.offset)
+
+    def close(self) -> None:
+        """Give the descriptor back. Harmless when none is open."""
+        if self.cutter is not None:
+            self.cutter.source.close()
+            self.cutter = None
+        self.verified = False
