@@ -18,7 +18,7 @@ from vosship_cdr.layout import LAYOUTS, PIPE, Layout, LayoutName, fields
 from vosship_cdr.lines import UnreadableError, Values, build
 from vosship_cdr.options import CdrOptions
 from vosship_cdr.recognition import SETTLED_LINES, Anchors, Recognised, is_title, recognise
-from vosship_cdr.splitting import BOM, decode, split
+from vosship_cdr.splitting import BOM, BOM_BYTES, decode, split
 from vosship_cdr.streams import Streams, StreamState
 from vosship_cdr.values import Clock
 
@@ -63,9 +63,13 @@ class Cdr:
         self._recognise(state, block, records)
         last = records[-1]
         tail = last if block.unterminated and last.offset + len(last.line) + 1 >= block.end else None
-        left = list(records)
-        if state.layout is PIPE and 17 <= state.count <= 19 and tail is None:
-            left = pipe.read(records, state.count, self._unit(PIPE), self._values, state.earliest_s, state.latest_s)
+        left: Sequence[Record] = records
+        if state.layout is PIPE and state.count and tail is None:
+            marked = records[0].offset == 0 and records[0].line.startswith(BOM_BYTES)
+            regular = records[1:] if marked else records
+            left = pipe.read(regular, state.count, self._unit(PIPE), self._values, state.earliest_s, state.latest_s)
+            if marked:
+                left = [records[0], *left]
         for record in left:
             self._read(record, state, unterminated=record is tail)
         if state.watch is not None:
@@ -82,7 +86,7 @@ class Cdr:
             lines.pop()
         fresh = state.settled
         found = recognise(lines, self._anchors, None if fresh else state.votes, state.layout or self._only)
-        if found is None:
+        if found is None or (fresh and found.votes < REVOTE_LINES // 2):
             return
         if found.count > len(found.layout.columns) and found.votes < FEW_VOTES and block.offset > 0 and not state.count:
             return

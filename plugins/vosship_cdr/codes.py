@@ -40,7 +40,8 @@ class CodesOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Additions to the tables of codes."""
 
     codes: Annotated[
-        dict[str, OwnCode], Meta(description='end reasons of your own or corrected ones, e.g. {"-69": {text: No route, class: vendor}}')
+        dict[str, OwnCode],
+        Meta(description='end reasons of your own or corrected ones, e.g. {"-69": {text: No route, class: vendor}}'),
     ] = {}
 
 
@@ -103,7 +104,7 @@ class Codes:
         Field(name="billing.party", type="keyword", description="Who pays: caller, callee or external."),
     )
 
-    def __init__(self, options: CodesOptions, context: Context) -> None:  # noqa: ARG002 - every plugin is built with a context
+    def __init__(self, options: CodesOptions, context: Context) -> None:
         for reason, own in options.codes.items():
             if own.class_ not in CLASSES:
                 raise ConfigError(f"{own.class_!r} is no class", path=f"codes.{reason}.class", hint=f"one of {', '.join(CLASSES)}")

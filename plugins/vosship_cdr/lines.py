@@ -12,7 +12,7 @@ from typing import Any
 from vosship_cdr.layout import Layout
 from vosship_cdr.options import CdrOptions
 from vosship_cdr.rounding import Round, rounder
-from vosship_cdr.values import MILLIS, Clock, Holding, Instant, Memo, Seconds, UnfitError, address, money, whole
+from vosship_cdr.values import MILLIS, SECONDS, Clock, Holding, Instant, Memo, Minutes, UnfitError, address, money, whole
 
 
 class UnreadableError(ValueError):
@@ -31,7 +31,7 @@ class Values:
         self.addresses: Memo[str] = Memo(address)
         self.wholes: Memo[int | str] = Memo(whole)
         self.holdings: dict[str, Memo[int]] = {"ms": Memo(Holding(1).convert), "s": Memo(Holding(1000).convert)}
-        self.seconds = Seconds()
+        self.minutes = Minutes()
         self.received = options.start_time == "received"
         self.extra_fields = tuple(f"labels.{name}" for name in options.extra_fields)
         self.rounding = options.rounding
@@ -68,7 +68,7 @@ def build(parts: list[str], layout: Layout, hold_unit: str, values: Values, tags
             continue
         elif column.type == "keyword":
             fields[name] = text
-        else:
+        elif text.strip():
             try:
                 value = _converters(values)[column.type](text)
             except UnfitError:
@@ -80,7 +80,7 @@ def build(parts: list[str], layout: Layout, hold_unit: str, values: Values, tags
                 if value != "":
                     fields[name] = value
     finish(fields, start, stop, hold_ms, values, tags)
-    _beyond(fields, parts[len(layout.columns) :], unfit, values)
+    set_beyond(fields, parts[len(layout.columns) :], unfit, values)
     return fields, stop
 
 
@@ -111,7 +111,9 @@ def finish(fields: dict[str, Any], start: Instant, stop: Instant, hold_ms: int, 
     if hold_ms > 0:
         answered_ms = stop[3] - hold_ms
         if answered_ms >= 0:
-            fields["call.answered_at"] = values.seconds[answered_ms // 1000] + MILLIS[answered_ms % 1000]
+            fields["call.answered_at"] = (
+                values.minutes[answered_ms // 60_000] + SECONDS[answered_ms // 1000 % 60] + MILLIS[answered_ms % 1000]
+            )
             if values.received and answered_ms >= start[3]:
                 fields["call.setup_ms"] = answered_ms - start[3]
     billed_s = fields.get("feeTime")
@@ -125,10 +127,9 @@ def finish(fields: dict[str, Any], start: Instant, stop: Instant, hold_ms: int, 
         _tag(tags, "stop_before_start")
 
 
-def _beyond(fields: dict[str, Any], further: list[str], unfit: list[str], values: Values) -> None:
-    for name, text in zip(values.extra_fields, further, strict=False):
-        if text:
-            fields[name] = text
+def set_beyond(fields: dict[str, Any], further: list[str], unfit: list[str], values: Values) -> None:
+    """Set the columns beyond the layout: those with a name below `labels.`, the others, and what did not fit, in `extra`."""
+    fields.update({name: text for name, text in zip(values.extra_fields, further, strict=False) if text})
     extra = further[len(values.extra_fields) :]
     while extra and not extra[-1]:
         extra.pop()

@@ -24,9 +24,9 @@ class CdrOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     start_time: Annotated[
         Literal["received", "connected"], Meta(description="what the switch writes as startTime; call.setup_ms needs `received`")
     ] = "received"
-    times: Annotated[
-        Times, Meta(description="how times are written; auto takes text, epoch seconds and epoch milliseconds")
-    ] = "auto"
+    times: Annotated[Times, Meta(description="how times are written; auto takes text, epoch seconds and epoch milliseconds")] = (
+        "auto"
+    )
     hold_unit: Annotated[
         Literal["auto", "ms", "s"],
         Meta(description="unit of holdTime; auto: the layout's own, checked against stop - start of answered calls"),

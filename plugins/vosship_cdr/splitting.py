@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 
 BOM = "\ufeff"
+BOM_BYTES = BOM.encode()
 
 
 def decode(line: bytes) -> tuple[str, bool]:
