@@ -17,7 +17,7 @@ from typing import Any
 from vosship.config import OutputCommon
 from vosship.delivery import Batch, Delivery, Doing
 from vosship.errors import FatalError, VosshipError
-from vosship.events import Block, Gone
+from vosship.events import Block, Gone, Position
 from vosship.pipeline import Pipeline, Prepared
 from vosship.plugin import Metrics, Settled, Until
 from vosship.state import State
@@ -155,7 +155,7 @@ class RunningPipeline:
     async def _read(self) -> None:
         known = await asyncio.wrap_future(self._state.submit_known(self.name))
         if isinstance(self.source, Settled):
-            self.source.settled(self.name, {name: position.offset for name, position in known.items()})
+            self.source.settled(self.name, known)
         stream = self.source.read(known, self._until)
         try:
             async for item in stream:
@@ -277,7 +277,8 @@ class RunningPipeline:
         metrics.count("vosship_bytes_lost_total", counts["lost_bytes"], pipeline=name)
         self._note_rate(settled_bytes)
         if isinstance(self.source, Settled):
-            moved = {settled.prepared.block.stream.name: settled.prepared.block.end for settled in batch.settled}
+            blocks = [settled.prepared.block for settled in batch.settled]
+            moved = {block.stream.name: Position(block.stream, block.end, block.proof) for block in blocks}
             self.source.settled(name, moved)
 
     def _note_rate(self, settled_bytes: int) -> None:

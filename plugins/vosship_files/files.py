@@ -132,14 +132,13 @@ class Files:
             await loop.run_in_executor(thread, walk.look)
             looked.set()
 
-    def settled(self, by_pipeline: Mapping[str, Known]) -> None:
-        """Take away rescued files that every pipeline has settled.
+    def settled(self, pipeline: str, positions: Known) -> None:
+        """Take away rescued files that every pipeline has settled (see `vosship.plugin.Settled`).
 
-        `by_pipeline` holds, for every pipeline that reads this input (running or not), its settled positions. Blocking
-        for milliseconds; call it in a thread now and then. Without `rescue_dir` it does nothing.
+        Blocking for milliseconds at most. Without `rescue_dir` it does nothing.
         """
         if self._rescue is not None:
-            self._rescue.settled(by_pipeline)
+            self._rescue.settled(pipeline, positions)
 
     def survey(self, known: Known) -> Sequence[StreamSize]:
         """Every stream as it is now, oldest first. Raises nothing: what cannot be listed is not listed."""

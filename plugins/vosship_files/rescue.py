@@ -50,6 +50,7 @@ class Rescue:
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, int], Entry] | None = None
         self._said = ""
+        self._settled: dict[str, dict[str, Position]] = {}
 
     def find(self) -> dict[str, Entry]:
         """Per stream name the rescued file, newest where there are several: also what an earlier run left."""
@@ -80,12 +81,13 @@ class Rescue:
             except OSError as error:
                 self._say(f"file at risk cannot be rescued: {error.strerror}", used)
 
-    def settled(self, by_pipeline: Mapping[str, Known]) -> None:
+    def settled(self, pipeline: str, positions: Known) -> None:
         """Remove what every pipeline has settled. A crash in between leaves the file for the next time."""
         with self._lock:
+            self._settled.setdefault(pipeline, {}).update(positions)
             for key, entry in list(self._all().items()):
-                positions = [known.get(entry.name) for known in by_pipeline.values()]
-                if positions and all(position is not None and _is_settled(entry, position) for position in positions):
+                all_known = [known.get(entry.name) for known in self._settled.values()]
+                if all(position is not None and _is_settled(entry, position) for position in all_known):
                     Path(entry.path).unlink(missing_ok=True)
                     del self._all()[key]
 

@@ -167,10 +167,11 @@ class Forward:
             if until == "forever":
                 spool.progress.reader_closed()
 
-    def settled(self, pipeline: str, positions: Mapping[str, int]) -> None:
+    def settled(self, pipeline: str, positions: Known) -> None:
         """Learn how far a pipeline is, so that segments can go."""
         if self._spool is not None:
-            self._spool.progress.settled(pipeline, positions, self._spool.shelf)
+            offsets = {name: position.offset for name, position in positions.items()}
+            self._spool.progress.settled(pipeline, offsets, self._spool.shelf)
 
     def finish(self, records: Sequence[Record]) -> None:
         """Add the lag from the call's stop to the record's arrival."""
