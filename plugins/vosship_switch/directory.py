@@ -113,7 +113,7 @@ class Directory:
         for file in self._open.values():
             if file.held:
                 keep = 0
-                if self._random.random() < CUT_SHARE:
+                if self._random.random() < CUT_SHARE and file.last_line_bytes > 1:
                     keep = min(self._random.randrange(1, file.last_line_bytes), len(file.held))
                 self._append(file, len(file.held) - keep)
         self._unflushed = 0
@@ -169,8 +169,9 @@ class Directory:
 
     def _finish(self, interval: int) -> None:
         file = self._open.pop(interval)
-        if "half-lines" in self._faults and file.held and self._random.random() < 0.75:
-            lost = 1 if self._random.random() < 0.3 else self._random.randrange(1, min(file.last_line_bytes, len(file.held)) + 1)
+        rest = min(file.last_line_bytes, len(file.held))
+        if "half-lines" in self._faults and rest > 1 and self._random.random() < 0.75:
+            lost = 1 if self._random.random() < 0.3 else self._random.randrange(1, rest)
             self._append(file, len(file.held) - lost)
             self._account.note("cut", file=file.name, bytes=lost - 1, at=file.end - lost)
         else:
