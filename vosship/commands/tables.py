@@ -1,0 +1,22 @@
+"""Prints a table: fitted to a terminal, and never cut when something else reads it.
+
+It decides nothing about what the table holds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+UNCUT_WIDTH = 10_000
+"""Columns offered where there is no terminal to fit (chosen: wider than any row; a table takes only what it needs)."""
+
+
+def show(table: Table) -> None:
+    """Print it on standard output."""
+    from rich.console import Console
+
+    console = Console()
+    (console if console.is_terminal else Console(width=UNCUT_WIDTH)).print(table)

@@ -1,0 +1,139 @@
+"""The options by which `search`, `export`, `stats` and others say which calls, and what these options come to.
+
+It asks no store itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from vosship.commands.options import config_option
+
+if TYPE_CHECKING:
+    from vosship.application import Application
+    from vosship.plugin import Searches
+    from vosship.query import Query
+    from vosship.window import Guard, Window
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    config_option,
+    click.option("--from", "start", default="", metavar="TIME", help="First moment: 2026-04-26 or 2026-04-26T12:00."),
+    click.option("--to", "end", default="", metavar="TIME", help="End: a bare date includes that day, a time is not included."),
+    click.option("--day", default="", metavar="DATE", help="One day."),
+    click.option("--month", default="", metavar="YYYY-MM", help="One month."),
+    click.option("--tz", "zone", default="", metavar="ZONE", help="Zone of these times (default: the switch's)."),
+    click.option(
+        "--time",
+        "time",
+        type=click.Choice(["stop", "start", "answer"]),
+        default="stop",
+        show_default=True,
+        help="Which of a call's times.",
+    ),
+    click.option("--caller", default="", metavar="NUMBER", help="Any of the caller's numbers; exact, or a prefix with *."),
+    click.option("--callee", default="", metavar="NUMBER", help="Any of the callee's numbers; exact, or a prefix with *."),
+    click.option("--number", default="", metavar="NUMBER", help="Any number of either side."),
+    click.option("--caller-gateway", default="", metavar="NAME", help="Id or name of the incoming gateway."),
+    click.option("--callee-gateway", default="", metavar="NAME", help="Id or name of the outgoing gateway."),
+    click.option("--ip", default="", metavar="ADDRESS", help="Signalling address of either side."),
+    click.option("--end-reason", default="", metavar="CODE", help="endReason as the switch wrote it."),
+    click.option("--answered/--unanswered", default=None, help="Only calls with, or without, conversation."),
+    click.option("--min-hold-s", type=click.FloatRange(0), default=0.0, metavar="S", help="At least this long a conversation."),
+    click.option("--switch", default="", metavar="NAME", help="One switch of several."),
+    click.option("--channel", default="file", show_default=True, metavar="WORD", help="file, forward or all."),
+    click.option("--resends/--no-resends", default=False, help="Also records that the switch forwarded again."),
+    click.option("--output", "output", default=None, metavar="NAME", help="Which store, where several are configured."),
+    click.option(
+        "--override-deny", default="", metavar="REASON", help="Ask in a denied hour; the reason is written to the audit log."
+    ),
+)
+
+
+def window_options(function: F) -> F:
+    """Give a command the options of window, filters and store; `Asking.of` takes them all."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+class Asking:
+    """A question put by options: the store it goes to, its window, its filters, and the guard rails it has passed.
+
+    `zone` is the window's. The window as understood has been said on standard error.
+    """
+
+    def __init__(self, application: Application, command: str, options: dict[str, Any]) -> None:
+        import time
+
+        from vosship.window import Guard, parse
+
+        self.application: Application = application
+        self.guard: Guard = Guard(application.config)
+        now = time.time()
+        self.output, self.store = self._store(options["output"])
+        self.guard.check_hour(now, command, options["override_deny"])
+        self.window: Window = parse(
+            start=options["start"],
+            end=options["end"],
+            day=options["day"],
+            month=options["month"],
+            zone=_zone(application, options["zone"]),
+            time=options["time"],
+            now=now,
+            max_days=self.guard.max_days,
+        )
+        self._options = options
+        click.echo(f"{self.window.sentence}, in {self.output}", err=True)
+
+    @classmethod
+    def of(cls, command: str, options: dict[str, Any]) -> Asking:
+        """From a command's keyword arguments. Raises ConfigError, DeniedError."""
+        from vosship.application import Application
+
+        return cls(Application.load(options["config_path"]), command, options)
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """The filters alone, as fields of a Query."""
+        options = self._options
+        words = (
+            "caller",
+            "callee",
+            "number",
+            "caller_gateway",
+            "callee_gateway",
+            "ip",
+            "end_reason",
+            "answered",
+            "switch",
+            "channel",
+        )
+        return {**{word: options[word] for word in (*words, "resends")}, "min_hold_ms": round(options["min_hold_s"] * 1000)}
+
+    def query(self, window: Window, limit: int | None) -> Query:
+        """The question for one window."""
+        from vosship.query import Query
+
+        return Query(from_ms=window.from_ms, to_ms=window.to_ms, time=window.time, limit=limit, **self.filters)
+
+    def _store(self, name: str | None) -> tuple[str, Searches]:
+        return self.application.searchable(name)
+
+
+def _zone(application: Application, named: str) -> Any:
+    from vosship.config import check_timezone
+    from vosship.errors import ConfigError
+
+    if named:
+        return check_timezone(named, "--tz")
+    zones = {entry.timezone for entry in application.inputs.values()}
+    if len(zones) > 1:
+        raise ConfigError(
+            f"the switches are in different zones: {', '.join(sorted(zones))}", hint="--tz ZONE says whose times are meant"
+        )
+    return check_timezone(next(iter(zones), application.config.timezone), "timezone")
