@@ -55,6 +55,12 @@ class UnitWatch:
                 return "ms" if unit == "ms" else "s"
         return "unclear" if calls >= LAST_CALL else ""
 
+    def leaning(self) -> Literal["", "ms", "s"]:
+        """The unit every informative call so far fits, however few; "" when none did or they differ."""
+        if self.as_ms and not self.as_s:
+            return "ms"
+        return "s" if self.as_s and not self.as_ms else ""
+
     def evidence(self) -> str:
         """The count in words, for a message."""
         return f"of {self.as_ms + self.as_s} answered calls {self.as_s} fit seconds and {self.as_ms} fit milliseconds"
