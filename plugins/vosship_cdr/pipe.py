@@ -31,6 +31,7 @@ def read(records: Sequence[Record], count: int, hold_unit: str, values: Values, 
     repeat (times, addresses, codes) and each time where they seldom do (delays, durations).
     """
     instants, addresses, wholes, minutes = values.instants, values.addresses, values.wholes, values.minutes
+    carriage = bool(records) and b"\r" in records[0].block.data
     two_digits, millis, per_unit = SECONDS, MILLIS, _PER_UNIT[hold_unit]
     received, rounds = values.received, values.rounding is not None
     missing = _DELAYS[count - 17 :]
@@ -39,7 +40,8 @@ def read(records: Sequence[Record], count: int, hold_unit: str, values: Values, 
     left: list[Record] = []
     for record in records:
         try:
-            parts = record.line.decode().split("|")
+            text = record.line.decode()
+            parts = (text.rstrip("\r") if carriage else text).split("|")
             if len(parts) != count:
                 left.append(record)
                 continue
