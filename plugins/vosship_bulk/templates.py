@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from vosship.errors import ConfigError
+from vosship.errors import ConfigError, HaltedError
 from vosship.events import Field
 from vosship.schema import VERSION, Schema
 from vosship_bulk.client import Engine
@@ -127,11 +127,12 @@ def templates(schema: Schema, options: Options, *, lifecycle: bool) -> dict[str,
 
 
 def template_of(index: str) -> str:
-    """The template an index belongs to. Raises ConfigError for a name outside the contract."""
+    """The template an index belongs to. Raises HaltedError for a name that none covers."""
     for name, patterns in PATTERNS.items():
         if any(index.startswith(pattern[:-1]) for pattern in patterns):
             return name
-    raise ConfigError(f"no template covers the index {index!r}")
+    series = ", ".join(pattern[:-2] for patterns in PATTERNS.values() for pattern in patterns)
+    raise HaltedError(f"no template covers the index {index!r}", hint=f"an input's `series` must be one of {series}")
 
 
 def lifecycle(engine: Engine, options: Options) -> dict[str, Any]:

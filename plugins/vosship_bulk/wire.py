@@ -129,7 +129,7 @@ def verdict(status: int, kind: str, reason: str) -> Outcome:
         return Outcome(Verdict.REJECTED, "mapping" if kind in _OF_THE_DOCUMENT else "refused", detail)
     if status in (401, 403):
         return Outcome(Verdict.RETRY, "forbidden", detail)
-    return Outcome(Verdict.RETRY, "index_missing" if status == 404 else "conflict", detail)
+    return Outcome(Verdict.RETRY, {404: "index_missing", 409: "conflict"}.get(status, "unexpected"), detail)
 
 
 def is_shard_limit(kind: str, reason: str) -> bool:

@@ -299,8 +299,22 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 the base class names it so
         """Quiet: `Cluster.requests` tells."""
 
-    def do_GET(self) -> None:  # noqa: N802 the base class wants this name
-        """Answer any method: they share one table."""
+    def do_GET(self) -> None:
+        self._any()
+
+    def do_HEAD(self) -> None:
+        self._any()
+
+    def do_PUT(self) -> None:
+        self._any()
+
+    def do_POST(self) -> None:
+        self._any()
+
+    def do_DELETE(self) -> None:
+        self._any()
+
+    def _any(self) -> None:
         cluster = self.server.cluster
         raw = self.rfile.read(int(self.headers.get("content-length") or 0))
         path = unquote(urlsplit(self.path).path)
@@ -314,8 +328,6 @@ class _Handler(BaseHTTPRequestHandler):
         with cluster.lock:
             status, answer = route(cluster, self.command, path, json.loads(body) if body else {})
         return self._answer(status, answer)
-
-    do_PUT = do_POST = do_HEAD = do_DELETE = do_GET
 
     def _bulk(self, body: bytes) -> None:
         cluster = self.server.cluster
@@ -353,9 +365,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(2)  # both ways
 
     def _answer(
-        self, status: int, body: Json | list[Any] | bytes, *, kind: str = "application/json", product: bool = True, cut: bool = False,
+        self,
+        status: int,
+        body: Json | list[Any] | bytes,
+        *,
+        kind: str = "application/json",
+        product: bool = True,
+        cut: bool = False,
         location: str = "",
-    ) -> None:  # fmt: skip
+    ) -> None:
         cluster = self.server.cluster
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         cluster.requests.append((self.command, self.path, status))
