@@ -91,6 +91,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return int(error.exit_code)
     except KeyboardInterrupt:
         return 130
+    except Exception:  # a bug: the operator gets a sentence, whoever mends it the traceback
+        import traceback
+
+        traceback.print_exc()
+        click.echo("vosship: this is a bug in vosship; nothing that was settled is lost. Please report the lines above.", err=True)
+        return int(Exit.FAILED)
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Exit.DONE)

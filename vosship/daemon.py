@@ -58,7 +58,10 @@ class Daemon:
                     opened.append(plugin)
             gc.collect()
             gc.freeze()  # start-up's objects live as long as the process: never walk them again
-            await self._run_pipelines(state)
+            try:
+                await self._run_pipelines(state)
+            except* VosshipError as group:
+                raise _first(group) from None
             return self._verdict()
         finally:
             for plugin in reversed(opened):
@@ -192,6 +195,12 @@ def leave_at_once() -> None:
     """
     logging.shutdown()
     os._exit(0)
+
+
+def _first(group: BaseExceptionGroup[VosshipError]) -> VosshipError:
+    for error in group.exceptions:
+        return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    raise AssertionError("an exception group is never empty")
 
 
 def _joined(failures: list[VosshipError]) -> VosshipError:

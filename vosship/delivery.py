@@ -19,7 +19,7 @@ from tenacity import RetryCallState, wait_random_exponential
 
 from vosship.config import OutputCommon
 from vosship.errors import FatalError, HaltedError, TooLargeError, UnavailableError
-from vosship.events import Block, Dead, Document, Gone, Outcome, Verdict
+from vosship.events import STORED, Block, Dead, Document, Gone, Outcome, Verdict
 from vosship.pipeline import Pipeline, Prepared, dead_at
 from vosship.plugin import BlockOutput, DocumentOutput, Metrics
 from vosship.state import Settled
@@ -49,7 +49,7 @@ class Batch(msgspec.Struct, gc=False):
         """Take one more block."""
         self.prepared.append(prepared)
         self.documents += len(prepared.documents)
-        self.size_bytes += sum(len(document.body) for document in prepared.documents)
+        self.size_bytes += sum([len(document.body) for document in prepared.documents])
 
 
 class Delivery:
@@ -127,6 +127,8 @@ class Delivery:
             else:
                 self._metrics.count("vosship_sends_total", pipeline=self.name, outcome="answered")
                 self._note_answered()
+                if attempt == 1 and answer.count(STORED) == len(answer):  # the ordinary case, at one pointer a document
+                    return answer
                 again = []
                 for place, outcome in zip(left, answer, strict=True):
                     if outcome.verdict is Verdict.RETRY:
@@ -202,9 +204,11 @@ class Delivery:
         return max(0.05, self._backoff(state))
 
 
-def _counted(prepared: Sequence[Prepared], outcomes: Sequence[Outcome]) -> list[Settled]:
+def _counted(prepared: Sequence[Prepared], outcomes: list[Outcome]) -> list[Settled]:
     """Deal the outcomes back to the blocks their documents came from."""
     settled, start = [], 0
+    if outcomes and len(outcomes) == outcomes.count(STORED):
+        return [Settled(part, len(part.documents), 0, part.dead) for part in prepared]
     for part in prepared:
         end = start + len(part.documents)
         stored = duplicate = 0
