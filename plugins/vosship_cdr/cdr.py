@@ -81,6 +81,9 @@ class Cdr:
     def _recognise(self, state: StreamState, block: Block, records: Sequence[Record]) -> None:
         if state.layout is not None and state.settled and not self._upgraded(state, records):
             return
+        if block.offset < state.seen_to:
+            return
+        state.seen_to = block.end
         lines = [record.line for record in records]
         if block.unterminated:
             lines.pop()

@@ -116,9 +116,8 @@ def recognise(
     """
     best: tuple[int, bool, Recognised] | None = None
     for layout in (only,) if only else LAYOUTS.values():
-        counted = votes(lines, layout, anchors[layout.name])
-        if known:
-            counted.update(known)
+        counted = Counter(known)  # first, so that of equal counts the one already taken stays
+        counted.update(votes(lines, layout, anchors[layout.name]))
         if not counted:
             continue
         count, agreeing = counted.most_common(1)[0]

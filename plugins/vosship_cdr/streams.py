@@ -24,13 +24,15 @@ _ALWAYS = 1 << 62
 class StreamState:
     """One stream as far as its lines have shown it."""
 
-    __slots__ = ("count", "earliest_s", "latest_s", "layout", "reason", "settled", "verdict", "votes", "watch")
+    __slots__ = ("count", "earliest_s", "latest_s", "layout", "reason", "seen_to", "settled", "verdict", "votes", "watch")
 
     def __init__(self, earliest_s: int, latest_s: int, watch: UnitWatch | None) -> None:
         self.layout: Layout | None = None
         self.count = 0
         self.votes: Counter[int] = Counter()
         self.settled = False
+        self.seen_to = 0
+        """Lines before this offset have voted; one that is tried again alone must not vote twice."""
         self.reason = ""
         self.earliest_s = earliest_s
         self.latest_s = latest_s
