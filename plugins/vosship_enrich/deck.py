@@ -9,7 +9,6 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
 LONGEST = 15
 """Digits of the longest international number (ITU-T E.164, section 6.1)."""
@@ -18,22 +17,23 @@ ALWAYS = -(1 << 62)
 NEVER = 1 << 62
 """Epoch seconds before and after every call."""
 
-HEAD = 3
-"""Digits whose first place in the order is remembered; measured 2026-11: 3 halves the comparisons, 4 is no faster."""
+HEAD = 4
+"""Digits for which the first place in the order is kept, so that a search compares a few dozen prefixes; chosen: 40 kB."""
 
-MAX_REMEMBERED = 16_384
+MAX_REMEMBERED = 16384
 """Distinct number heads whose row is remembered, about 4 MB; then the memory is emptied."""
 
 _POWERS = [10**digits for digits in range(LONGEST + 1)]
+_STEP = 10 ** (LONGEST - HEAD)
 
 
-class Match(NamedTuple):
-    """What a number matched: the prefix ("" when nothing) and its row's values, true for times in [since, until)."""
+Row = tuple[str, ...]
 
-    since: int
-    until: int
-    prefix: str
-    values: tuple[str, ...]
+Match = tuple[int, int, str, Row, Row]
+"""What a number matched, true for times from the first until before the second (epoch seconds): the prefix, its row and
+its further cells; all empty when nothing matched. A plain tuple, because one is made for every number not remembered."""
+
+NOTHING: Match = (ALWAYS, NEVER, "", (), ())
 
 
 class DuplicateError(Exception):
@@ -47,20 +47,23 @@ class DuplicateError(Exception):
 class Builder:
     """Gathers rows and makes a Deck of them. A prefix is an integer here: its digits padded to 15, and its length."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, further: int = 0) -> None:
         self._keys = array("Q")
         self._since = array("q")
         self._lines = array("I")
-        self._columns = [array("I") for _ in range(width)]
-        self._values: list[dict[str, int]] = [{} for _ in range(width)]
+        self._numbers = array("I")
+        self._rows: dict[Row, int] = {}
+        self._columns = [array("I") for _ in range(further)]
+        self._cells: list[dict[str, int]] = [{} for _ in range(further)]
 
-    def add(self, line: int, prefix: str, since: int, values: Sequence[str]) -> None:
-        """Take one row; `prefix` is 1 to 15 digits."""
+    def add(self, line: int, prefix: str, since: int, row: Row, further: Sequence[str] = ()) -> None:
+        """Take one row; `prefix` is 1 to 15 digits. Many prefixes share a `row`; `further` cells may differ in each."""
         self._keys.append(int(prefix) * _POWERS[LONGEST - len(prefix)] << 4 | len(prefix))
         self._since.append(since)
         self._lines.append(line)
-        for column, known, value in zip(self._columns, self._values, values, strict=True):
-            column.append(known.setdefault(value, len(known)))
+        self._numbers.append(self._rows.setdefault(row, len(self._rows)))
+        for column, cells, cell in zip(self._columns, self._cells, further, strict=True):
+            column.append(cells.setdefault(cell, len(cells)))
 
     def build(self) -> Deck:
         """Order what was added. Raises DuplicateError."""
@@ -74,8 +77,10 @@ class Builder:
         return Deck(
             array("Q", map(keys.__getitem__, order)),
             array("q", map(since.__getitem__, order)),
+            array("I", map(self._numbers.__getitem__, order)),
+            list(self._rows),
             [array("I", map(column.__getitem__, order)) for column in self._columns],
-            [list(known) for known in self._values],
+            [list(cells) for cells in self._cells],
         )
 
 
@@ -83,15 +88,23 @@ class Deck:
     """Prefixes in lexicographic order, each with the place of the next shorter one that it begins with.
 
     The longest match of a number is the last prefix not after it, or one of the shorter ones that prefix begins with:
-    one binary search and a few steps, 24 bytes a row and 4 a column.
+    one binary search and a few steps, in 24 bytes a prefix and 4 for each further cell. Equal rows and cells are kept once.
     """
 
-    def __init__(self, keys: array[int], since: array[int], columns: list[array[int]], values: list[list[str]]) -> None:
-        self._keys, self._since, self._columns, self._values = keys, since, columns, values
+    def __init__(
+        self,
+        keys: array[int],
+        since: array[int],
+        numbers: array[int],
+        rows: list[Row],
+        columns: list[array[int]],
+        cells: list[list[str]],
+    ) -> None:
+        self._keys, self._since, self._numbers, self._rows = keys, since, numbers, rows
+        self._columns = list(zip(columns, cells, strict=True))
         self._shorter = _shorter(keys)
         self._longest = max((key & 15 for key in keys), default=0)
-        steps = range(10**HEAD + 1)
-        self._starts = array("I", [bisect_right(keys, (step * _POWERS[LONGEST - HEAD] << 4) - 1) for step in steps])
+        self._starts = array("I", [bisect_right(keys, (step * _STEP << 4) - 1) for step in range(10**HEAD + 1)])
         self._remembered: dict[str, Match] = {}
 
     def __len__(self) -> int:
@@ -101,7 +114,7 @@ class Deck:
         """The longest prefix of `number` (digits) whose row is in force at `at` (epoch seconds)."""
         head = number[: self._longest]
         found = self._remembered.get(head)
-        if found is None or not found.since <= at < found.until:
+        if found is None or not found[0] <= at < found[1]:
             found = self._find(head, at)
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
@@ -109,26 +122,28 @@ class Deck:
         return found
 
     def _find(self, head: str, at: int) -> Match:
-        keys, since, shorter = self._keys, self._since, self._shorter
         if not head:
-            return Match(ALWAYS, NEVER, "", ())
-        padded = int(head) * _POWERS[LONGEST - len(head)]
-        step = padded // _POWERS[LONGEST - HEAD]
-        place = bisect_right(keys, padded << 4 | len(head), self._starts[step], self._starts[step + 1]) - 1
+            return NOTHING
+        keys = self._keys
+        length = len(head)
+        padded = int(head) * _POWERS[LONGEST - length]
+        step = padded // _STEP
+        place = bisect_right(keys, padded << 4 | length, self._starts[step], self._starts[step + 1]) - 1
         until = NEVER
         while place >= 0:
             key = keys[place]
-            unit = _POWERS[LONGEST - (key & 15)]
-            if (key >> 4) // unit == padded // unit:
-                if since[place] <= at:
-                    values = tuple([known[column[place]] for known, column in zip(self._values, self._columns, strict=True)])
-                    return Match(since[place], until, head[: key & 15], values)
-                until = min(until, since[place])
+            # A key before the number in the order is its prefix when no more than the padding lies between them.
+            if padded - (key >> 4) < _POWERS[LONGEST - (key & 15)]:
+                since = self._since[place]
+                if since <= at:
+                    further = tuple([cells[column[place]] for column, cells in self._columns]) if self._columns else ()
+                    return since, until, head[: key & 15], self._rows[self._numbers[place]], further
+                until = min(until, since)
                 if place and keys[place - 1] == key:
                     place -= 1
                     continue
-            place = shorter[place]
-        return Match(ALWAYS, until, "", ())
+            place = self._shorter[place]
+        return ALWAYS, until, "", (), ()
 
 
 def text(key: int) -> str:

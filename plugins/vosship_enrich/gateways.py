@@ -31,13 +31,13 @@ SHOWN_UNMATCHED = 10
 class Gateway(msgspec.Struct, frozen=True):
     """One row for one side: the fields it sets, and the rules for the caller's and the callee's number."""
 
-    fields: dict[str, str]
+    fields: tuple[tuple[str, str], ...]
     labels: dict[str, str]
     strip_caller: tuple[Rule, ...]
     strip_callee: tuple[Rule, ...]
 
 
-UNKNOWN = Gateway({}, {}, (), ())
+UNKNOWN = Gateway((), {}, (), ())
 
 
 class Known(NamedTuple):
@@ -80,10 +80,12 @@ class Gateways:
             incoming = outgoing = UNKNOWN
             if name := fields.get("callerGatewayId"):
                 incoming = callers(name) or self._miss(name)
-                fields.update(incoming.fields)
+                for key, value in incoming.fields:
+                    fields[key] = value
             if name := fields.get("calleeGatewayId"):
                 outgoing = callees(name) or self._miss(name)
-                fields.update(outgoing.fields)
+                for key, value in outgoing.fields:
+                    fields[key] = value
             if incoming.labels or outgoing.labels:
                 _join_labels(fields, incoming.labels, outgoing.labels)
             reduce(fields, caller_side, incoming.strip_caller, outgoing.strip_caller)
@@ -138,7 +140,8 @@ class Gateways:
                 if first != line:
                     raise wrong(path, line, f"the gateway {key!r} stands twice, first in line {first}", "one row an id and side")
                 values = {"gateway.name": name or key, "customer": customer, "vendor": vendor}
-                gateway = Gateway({f"{each}.{word}": value for word, value in values.items() if value}, own, *rules)
+                fields = tuple((f"{each}.{word}", value) for word, value in values.items() if value)
+                gateway = Gateway(fields, own, *rules)
                 known[each][key] = gateway
                 by_name[each].setdefault(name, []).append(gateway)
         for each, named in by_name.items():

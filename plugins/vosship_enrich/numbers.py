@@ -47,11 +47,11 @@ def digits(text: str, rules: Sequence[Rule] = ()) -> str:
     00 go. What still holds anything but digits (a word, a SIP user, a `#`) is no number.
     """
     for prefix, instead in rules:
-        if text.startswith(prefix):
-            rest = _plain(instead + text[len(prefix) :])
-            if rest:
+        if text.startswith(prefix):  # rules go from long to short
+            rest = instead + text[len(prefix) :]
+            if rest.isdigit() and rest[0] != "0" and rest.isascii():
                 return rest
-            break
+            return _plain(rest) or _plain(text)
     return _plain(text)
 
 
@@ -99,12 +99,16 @@ FIELDS: tuple[Field, ...] = tuple(
 
 def reduce(fields: dict[str, Any], side: Side, incoming: Sequence[Rule] = (), outgoing: Sequence[Rule] = ()) -> None:
     """Set one side's `number` (as billed) and, where it differs, `number_sent`; what is no number sets nothing."""
-    text = fields.get(side.billed) or fields.get(side.received)
-    number = digits(text, incoming) if text else ""
-    if number:
-        fields[side.number] = number
-    text = fields.get(side.sent)
+    get = fields.get
+    billed_at, received_at, sent_at, number_at, number_sent_at = side
+    text = get(billed_at) or get(received_at)
+    number = ""
     if text:
-        sent = digits(text, outgoing)
+        number = digits(text, incoming) if incoming or not text.isdigit() or text[0] == "0" or not text.isascii() else text
+        if number:
+            fields[number_at] = number
+    sent = get(sent_at)
+    if sent and (sent != text or outgoing is not incoming):
+        sent = digits(sent, outgoing)
         if sent and sent != number:
-            fields[side.number_sent] = sent
+            fields[number_sent_at] = sent

@@ -19,11 +19,14 @@ from vosship.events import Field, Record
 from vosship.plugin import Context, Remark
 from vosship_enrich import numbers
 from vosship_enrich.countries import Countries
-from vosship_enrich.deck import ALWAYS, LONGEST, NEVER, Builder, Deck, DuplicateError
+from vosship_enrich.deck import ALWAYS, LONGEST, Builder, Deck, DuplicateError
 from vosship_enrich.numbers import CALLEE, CALLER
 from vosship_enrich.tables import Table, TableOptions, Watched, declared, headings, wrong
 
 COLUMNS = ("prefix", "destination", "country", "valid_from")
+
+NOW = 1 << 61
+"""The time of a record that has none, in epoch seconds: late enough for the newest row."""
 
 _COUNTRY = re.compile(r"[A-Za-z]{2}")
 
@@ -49,46 +52,53 @@ class Prefixes:
         self._headings = headings(options.columns, COLUMNS)
         self._countries = Countries()
         self._labels: list[str] | None = None
-        self._deck: Watched[tuple[Deck, tuple[str, ...]]] | None = None
+        self._deck: Watched[tuple[Deck, Sequence[str]]] | None = None
         if options.table:
             path = context.base_dir / options.table
             self._deck = Watched(path, self._load, reload_s=options.reload_s, now=context.now, log=context.log)
-        names = self._deck.value[1][1:] if self._deck is not None else ()
+        names = self._deck.value[1] if self._deck is not None else ()
         labels = [Field(name=name, type="keyword", description="From the row of the rate deck.") for name in names]
         self.fields: Sequence[Field] = (*numbers.FIELDS, *_FIELDS, *labels)
 
     def process(self, records: Sequence[Record]) -> None:
         """Set destination, the prefix that matched and the countries; tag `country_mismatch` where deck and number differ."""
         deck: Deck | None = None
-        names: tuple[str, ...] = ()
+        labels: Sequence[str] = ()
         if self._deck is not None:
             self._deck.look()
-            deck, names = self._deck.value
+            deck, labels = self._deck.value
         country_of = self._countries.of
         for record in records:
             fields = record.fields
             get = fields.get
-            caller, caller_sent = _digits(fields, CALLER)
-            if country := country_of(caller_sent) or country_of(caller):
+            if (number := get("caller.number")) is None and "caller.number_sent" not in fields:
+                numbers.reduce(fields, CALLER)
+                number = get("caller.number")
+            sent = get("caller.number_sent")
+            country = (sent and country_of(sent)) or (number and country_of(number))
+            if country:
                 fields["caller.country"] = country
-            billed, sent = _digits(fields, CALLEE)
-            country = country_of(sent) or country_of(billed)
-            expected = country_of(billed) if sent else ""
-            if deck is not None and billed:
-                match = deck.match(billed, record.at or NEVER - 1)
-                if match.prefix:
-                    fields["callee.destination_prefix"] = match.prefix
-                    told = match.values[0]
-                    for name, value in zip(names, match.values[1:], strict=True):
-                        if value:
-                            fields[name] = value
-                    expected = told or expected
-            if not country:
-                country = expected
-            elif expected and expected != country:
-                fields["tags"] = [*get("tags", ()), "country_mismatch"]
+            if (number := get("callee.number")) is None and "callee.number_sent" not in fields:
+                numbers.reduce(fields, CALLEE)
+                number = get("callee.number")
+            sent = get("callee.number_sent")
+            expected = number and country_of(number)
+            country = (sent and country_of(sent)) or expected
+            if deck is not None and number:
+                _, _, prefix, row, further = deck.match(number, record.at or NOW)
+                if prefix:
+                    fields["callee.destination_prefix"] = prefix
+                    fields["callee.destination"] = row[1]
+                    if labels:
+                        for name, value in zip(labels, further, strict=True):
+                            if value:
+                                fields[name] = value
+                    expected = row[0] or expected
+                    country = country or expected
             if country:
                 fields["callee.country"] = country
+                if expected and expected != country:
+                    fields["tags"] = [*get("tags", ()), "country_mismatch"]
 
     def check(self) -> Iterator[Remark]:
         """How many prefixes there are, and whether the deck can still be read."""
@@ -102,14 +112,14 @@ class Prefixes:
             yield Remark("bad", watched.trouble, "mend the table; the agent goes on with the old one")
         yield Remark("good", f"{watched.path}: {len(watched.value[0])} prefixes")
 
-    def _load(self, path: Path) -> tuple[Deck, tuple[str, ...]]:
+    def _load(self, path: Path) -> tuple[Deck, Sequence[str]]:
         table = Table(
             path, self._headings, ("prefix", "destination"), delimiter=self._options.delimiter, labels=self._options.labels
         )
         if self._labels is None:
             self._labels = [name for name, _ in table.labels]
         labels = declared(table, self._labels, self._context.log)
-        builder = Builder(2 + len(labels))
+        builder = Builder(len(labels))
         prefix_at, destination_at, country_at, valid_at = (table.place(name) for name in COLUMNS)
         label_places = [place for _, place in labels]
         times: dict[str, int] = {"": ALWAYS}
@@ -128,9 +138,10 @@ class Prefixes:
             since = times.get(when)
             if since is None:
                 since = times[when] = self._since(path, line, when)
-            builder.add(line, prefix, since, (country.upper(), destination, *(cells[place].strip() for place in label_places)))
+            further = [cells[place].strip() for place in label_places]
+            builder.add(line, prefix, since, (country.upper(), destination), further)
         try:
-            return builder.build(), ("callee.destination", *(name for name, _ in labels))
+            return builder.build(), [name for name, _ in labels]
         except DuplicateError as error:
             sentence = f"the prefix {error.prefix!r} stands twice, first in line {error.first}"
             raise wrong(path, error.second, sentence, "rows of one prefix need different `valid_from`") from error
@@ -143,15 +154,6 @@ class Prefixes:
             hint = f"written as {pattern}" if pattern else "an ISO date such as 2026-05-01, or `valid_from_format`"
             raise wrong(path, line, f"{when!r} is no date", hint) from error
         return int((moment if moment.tzinfo else moment.replace(tzinfo=self._zone)).timestamp())
-
-
-def _digits(fields: dict[str, str], side: numbers.Side) -> tuple[str, str]:
-    """The number as billed and, where it differs, as sent; reduced here when no `gateways` went before."""
-    billed, sent = fields.get(side.number, ""), fields.get(side.number_sent, "")
-    if not billed and not sent:
-        numbers.reduce(fields, side)
-        return fields.get(side.number, ""), fields.get(side.number_sent, "")
-    return billed, sent
 
 
 _FIELDS = (
