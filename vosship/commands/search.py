@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ def _print_json(hits: Iterable[Hit]) -> None:
     import msgspec
 
     encode = msgspec.json.Encoder().encode
-    out = click.get_binary_stream("stdout")
+    out = sys.stdout.buffer
     for hit in hits:
         out.write(encode({"_id": hit.id, "_index": hit.index, **hit.fields}) + b"\n")
     out.flush()

@@ -1,0 +1,180 @@
+"""Column layouts of an export: which fields, in which order, under which names, units and date formats.
+
+It writes no file. A layout is one built in or an operator's own YAML file:
+
+    delimiter: ";"
+    columns:
+      - {field: callerE164, name: A_NUMBER}
+      - {field: startTime, name: START, date: "%d.%m.%Y %H:%M:%S"}
+      - {field: holdTime, name: SECONDS, unit: s, rounding: up}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from vosship.config import convert
+from vosship.errors import ConfigError
+from vosship.plugin import nearest
+from vosship.query import epoch_ms
+from vosship.schema import Schema
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One column of an export."""
+
+    field: Annotated[str, Meta(description="field of the documents")]
+    name: Annotated[str, Meta(description="title (default: the field's name)")] = ""
+    unit: Annotated[Literal["ms", "s"], Meta(description="of a duration in milliseconds")] = "ms"
+    decimals: Annotated[int, Meta(description="of seconds", ge=0, le=3)] = 0
+    rounding: Annotated[Literal["down", "nearest", "up"], Meta(description="of what the decimals leave out")] = "nearest"
+    date: Annotated[str, Meta(description="`iso` (UTC), `epoch_ms`, `epoch_s`, or a strftime pattern in --tz")] = "iso"
+
+    @property
+    def title(self) -> str:
+        """What stands above the column."""
+        return self.name or self.field
+
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Columns in their order, and how CSV is written."""
+
+    columns: Annotated[list[Column], Meta(min_length=1)]
+    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
+    header: bool = True
+
+
+_LOCAL = "%Y-%m-%d %H:%M:%S"
+
+
+def _plain(*names: str, date: str = "iso") -> list[Column]:
+    return [Column(field=name, date=date) for name in names]
+
+
+BUILT_IN: Mapping[str, Layout] = {
+    "calls": Layout(
+        columns=_plain(
+            "@timestamp", "startTime", "call.answered_at", "holdTime", "callerE164", "calleeE164", "callerAccessE164",
+            "calleeAccessE164", "callerToGatewayE164", "calleeToGatewayE164", "callerGatewayId", "calleeGatewayId", "callerIp",
+            "calleeIp", "endReason", "end.text", "end.by", "billingMode", "callerPdd", "calleePdd", "switch", "channel",
+            "log.file.path", "log.offset", "tags",
+        )
+    ),
+    "pipe": Layout(
+        columns=_plain(
+            "callerE164", "calleeE164", "startTime", "stopTime", "holdTime", "endReason", "endDirection", "callerGatewayId",
+            "calleeGatewayId", "callerIp", "calleeIp", "callerAccessE164", "calleeAccessE164", "callerToGatewayE164",
+            "calleeToGatewayE164", "calleeBilling", "billingMode", "callerPdd", "calleePdd", date=_LOCAL,
+        ),
+        delimiter="|",
+        header=False,
+    ),
+    "billing": Layout(
+        columns=[
+            *_plain("startTime", "call.answered_at", "stopTime", date=_LOCAL),
+            *_plain("callerE164", "calleeE164", "callerGatewayId", "calleeGatewayId"),
+            Column(field="holdTime", name="seconds", unit="s", rounding="up"),
+            *_plain("endReason", "billingMode", "switch", "log.file.path", "log.offset"),
+        ]
+    ),
+}  # fmt: skip
+"""`calls`: what an analyst wants, in UTC; `pipe`: the switch's own columns, units and clock; `billing`: whole seconds,
+any fraction rounded up, so that it is never less than what a carrier charges."""
+
+
+def load(name: str, base_dir: Path, schema: Schema) -> Layout:
+    """A built-in layout, or the YAML file of that name. Raises ConfigError, also for a field that no processor makes."""
+    if name in BUILT_IN:
+        known = [column for column in BUILT_IN[name].columns if column.field in schema]
+        return msgspec.structs.replace(BUILT_IN[name], columns=known if name == "calls" else BUILT_IN[name].columns)
+    path = base_dir / name
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        hint = f"built in: {', '.join(BUILT_IN)}; or the path of a YAML file"
+        raise ConfigError(f"no layout {name!r}: {getattr(error, 'strerror', None) or error}", hint=hint) from error
+    try:
+        layout = convert(raw, Layout, "")
+        for place, column in enumerate(layout.columns):
+            if column.field not in schema and not column.field.startswith("labels."):
+                hint = nearest(column.field, [field.name for field in schema])
+                raise ConfigError(f"no field {column.field!r}", path=f"columns[{place}].field", hint=hint)
+    except ConfigError as error:
+        error.file = str(path)
+        raise
+    return layout
+
+
+def converters(layout: Layout, schema: Schema, zone: ZoneInfo) -> list[tuple[str, Callable[[Any], Any]]]:
+    """For each column its field and what makes a document's value the column's; absent values are not converted."""
+    return [(column.field, _converter(column, schema, zone)) for column in layout.columns]
+
+
+def _converter(column: Column, schema: Schema, zone: ZoneInfo) -> Callable[[Any], Any]:
+    field = schema.get(column.field)
+    if field is not None and field.type == "date":
+        return _date(column.date, zone)
+    if field is not None and field.unit == "ms" and column.unit == "s":
+        return lambda ms: seconds(ms, column.decimals, column.rounding)
+    return _text
+
+
+def _date(form: str, zone: ZoneInfo) -> Callable[[Any], Any]:
+    if form == "iso":
+        return str
+    if form == "epoch_ms":
+        return epoch_ms
+    if form == "epoch_s":
+        return lambda text: epoch_ms(text) // 1000
+    memo: dict[str, str] = {}
+
+    def local(text: str) -> str:
+        found = memo.get(text)
+        if found is None:
+            if len(memo) > 100_000:  # chosen: a day of distinct seconds, about 15 MB
+                memo.clear()
+            found = memo[text] = datetime.fromisoformat(text).astimezone(zone).strftime(form)
+        return found
+
+    return local
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return ";".join(map(str, value))
+    return msgspec.json.encode(value).decode() if isinstance(value, dict) else value
+
+
+def seconds(ms: int, decimals: int, rounding: Literal["down", "nearest", "up"]) -> str:
+    """Milliseconds as seconds with so many decimals, exactly; `nearest` rounds a half up."""
+    step = 10 ** (3 - decimals)
+    units, rest = divmod(ms, step)
+    if (rounding == "up" and rest) or (rounding == "nearest" and rest * 2 >= step > 1):
+        units += 1
+    whole, fraction = divmod(units, 10**decimals)
+    return f"{whole}.{fraction:0{decimals}d}" if decimals else str(whole)
+
+
+def parquet_types(layout: Layout, schema: Schema) -> Sequence[tuple[str, str]]:
+    """Title and DuckDB type of each column."""
+    types = {"long": "BIGINT", "integer": "INTEGER", "double": "DOUBLE", "boolean": "BOOLEAN", "date": "TIMESTAMPTZ"}
+    found = []
+    for column in layout.columns:
+        field = schema.get(column.field)
+        kind = types.get(field.type, "VARCHAR") if field else "VARCHAR"
+        if field is not None and field.type == "date" and column.date != "iso":
+            kind = "BIGINT" if column.date.startswith("epoch") else "VARCHAR"
+        elif column.unit == "s" and column.decimals:
+            kind = f"DECIMAL(18,{column.decimals})"
+        found.append((column.title, kind))
+    return found
