@@ -17,8 +17,8 @@ from vosship.plugin import Known, Until
 from vosship_forward.frames import HEADER_BYTES, MAGIC, DamagedError, Flag, Frame, Kind, decode, unpack_address
 from vosship_forward.shelf import Segment, look
 
-BLOCK_BYTES = 256 << 10
-"""Read at a time (chosen: some 800 records, a few ms of work, well below the core's queue)."""
+BLOCK_BYTES = 64 << 10
+"""Read at a time (chosen: some 200 records: the processors keep the loop for a few ms only, answers wait on it)."""
 
 GATHER_S = 0.1
 """Least time between two small blocks of a live segment (chosen: a tenth of the default age of a batch)."""
