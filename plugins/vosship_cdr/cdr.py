@@ -20,6 +20,7 @@ from vosship_cdr.options import CdrOptions
 from vosship_cdr.recognition import SETTLED_LINES, Anchors, Recognised, is_title, recognise
 from vosship_cdr.splitting import BOM, BOM_BYTES, decode, split
 from vosship_cdr.streams import Streams, StreamState
+from vosship_cdr.units import LAST_CALL
 from vosship_cdr.values import Clock
 
 REVOTE_LINES = 20
@@ -197,6 +198,8 @@ class Cdr:
             if not record.fate and record.fields.get("call.answered"):
                 start_s = datetime.fromisoformat(record.fields["startTime"]).timestamp()
                 watch.look(record.fields["holdTime"] // per_unit, record.at - int(start_s))
+                if watch.as_ms + watch.as_s >= LAST_CALL:
+                    break
         verdict = watch.verdict()
         if not verdict:
             return

@@ -31,9 +31,8 @@ def read(records: Sequence[Record], count: int, hold_unit: str, values: Values, 
     repeat (times, addresses, codes) and each time where they seldom do (delays, durations).
     """
     instants, addresses, wholes, minutes = values.instants, values.addresses, values.wholes, values.minutes
+    two_digits, millis, per_unit, received = SECONDS, MILLIS, _PER_UNIT[hold_unit], values.received
     carriage = bool(records) and b"\r" in records[0].block.data
-    two_digits, millis, per_unit = SECONDS, MILLIS, _PER_UNIT[hold_unit]
-    received, rounds = values.received, values.rounding is not None
     missing = _DELAYS[count - 17 :]
     filling = ["0"] * len(missing)
     further: list[str] = []
@@ -53,44 +52,23 @@ def read(records: Sequence[Record], count: int, hold_unit: str, values: Values, 
              caller_delay, callee_delay) = parts  # fmt: skip
             start, _, _, start_ms, start_tags = instants[start_text]
             stop, day, stop_s, stop_ms, stop_tags = instants[stop_text]
-            hold_ms = int(hold_text) * per_unit if hold_text != "0" else 0
+            hold_ms = 0 if hold_text == "0" else int(hold_text) * per_unit if hold_text.isdecimal() else -1
             fields = {
-                "@timestamp": stop,
-                "layout": "pipe",
-                "callerE164": caller,
-                "calleeE164": callee,
-                "startTime": start,
-                "stopTime": stop,
-                "holdTime": hold_ms,
-                "endReason": reason,
-                "endDirection": wholes[direction],
-                "callerGatewayId": caller_gateway,
-                "calleeGatewayId": callee_gateway,
-                "callerIp": addresses[caller_ip],
-                "calleeIp": addresses[callee_ip],
-                "callerAccessE164": caller_access,
-                "calleeAccessE164": callee_access,
-                "callerToGatewayE164": caller_out,
-                "calleeToGatewayE164": callee_out,
-                "calleeBilling": wholes[payer],
-                "billingMode": wholes[mode],
+                "@timestamp": stop, "layout": "pipe", "callerE164": caller, "calleeE164": callee, "startTime": start,
+                "stopTime": stop, "holdTime": hold_ms, "endReason": reason, "endDirection": wholes[direction],
+                "callerGatewayId": caller_gateway, "calleeGatewayId": callee_gateway, "callerIp": addresses[caller_ip],
+                "calleeIp": addresses[callee_ip], "callerAccessE164": caller_access, "calleeAccessE164": callee_access,
+                "callerToGatewayE164": caller_out, "calleeToGatewayE164": callee_out, "calleeBilling": wholes[payer],
+                "billingMode": wholes[mode], "calleePdd": int(callee_delay) if callee_delay.isdecimal() else wholes[callee_delay], "call.answered": hold_ms > 0,
                 "callerPdd": int(caller_delay) if caller_delay.isdecimal() else wholes[caller_delay],
-                "calleePdd": int(callee_delay) if callee_delay.isdecimal() else wholes[callee_delay],
-                "call.answered": hold_ms > 0,
-            }
+            }  # fmt: skip
         except ValueError:  # of any of the conversions, or of decoding
             left.append(record)
             continue
         if (
-            start_tags
-            or stop_tags
-            or stop_ms < start_ms
-            or not 0 <= hold_ms <= LONGEST_HOLD_MS
-            or not earliest_s <= stop_s <= latest_s
-            or not hold_text.isdecimal()
-            or len(caller_delay) > _DELAY_DIGITS
-            or len(callee_delay) > _DELAY_DIGITS
-        ):
+            start_tags or stop_tags or stop_ms < start_ms or not 0 <= hold_ms <= LONGEST_HOLD_MS
+            or not earliest_s <= stop_s <= latest_s or len(caller_delay) > _DELAY_DIGITS or len(callee_delay) > _DELAY_DIGITS
+        ):  # fmt: skip
             left.append(record)
             continue
         for name in missing:
@@ -100,18 +78,15 @@ def read(records: Sequence[Record], count: int, hold_unit: str, values: Values, 
             and caller_access and callee_access and caller_out and callee_out and payer and mode and caller_delay and callee_delay
         ):  # fmt: skip
             fields = {name: value for name, value in fields.items() if value != ""}
-        if hold_ms:
-            answered_ms = stop_ms - hold_ms
-            if answered_ms >= 0:
-                at_s = answered_ms // 1000
-                fields["call.answered_at"] = f"{minutes[at_s // 60]}{two_digits[at_s % 60]}{millis[answered_ms % 1000]}"
-                if received and answered_ms >= start_ms:
-                    fields["call.setup_ms"] = answered_ms - start_ms
+        if hold_ms and (answered_ms := stop_ms - hold_ms) >= 0:
+            at_s = answered_ms // 1000
+            fields["call.answered_at"] = f"{minutes[at_s // 60]}{two_digits[at_s % 60]}{millis[answered_ms % 1000]}"
+            if received and answered_ms >= start_ms:
+                fields["call.setup_ms"] = answered_ms - start_ms
         if further:
             set_beyond(fields, further, [], values)
-        if rounds:
+        if values.rounding:
             fields["call.billed_s"] = values.billed_s(fields, hold_ms)
         record.fields = {**record.fields, **fields} if record.fields else fields
-        record.day = day
-        record.at = stop_s
+        record.day, record.at = day, stop_s
     return left

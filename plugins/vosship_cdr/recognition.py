@@ -14,7 +14,7 @@ from vosship_cdr.layout import COLUMNS, LAYOUTS, PIPE, Layout, LayoutName
 from vosship_cdr.splitting import BOM, decode, split
 from vosship_cdr.values import UnfitError
 
-SAMPLE_LINES = 200
+SAMPLE_LINES = 100
 """Chosen: lines looked at to recognise a stream; the count is the same through a file."""
 
 SETTLED_LINES = 50
