@@ -82,6 +82,8 @@ class Progress(msgspec.Struct):
     calls: int = 0
     answered: int = 0
     bytes: int = 0
+    latest: Call | None = None
+    """The latest answered call."""
 
 
 class Simulation:
@@ -195,6 +197,7 @@ class Simulation:
             progress.calls += 1
             if call.hold_ms:
                 progress.answered += 1
+                progress.latest = call
             if told is not None and not progress.calls % 1000:
                 told(progress)
 
