@@ -1,0 +1,150 @@
+"""The processor `geoip`: country, city and network of both sides' addresses, from MaxMind database files.
+
+It does not fetch databases: an operator's own job puts them there, and a new file is taken up while running.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import maxminddb
+import msgspec
+from msgspec import Meta
+
+from vosship.errors import ConfigError
+from vosship.events import Field, Record
+from vosship.plugin import Context, Remark
+from vosship_enrich.tables import Watched
+
+MAX_REMEMBERED = 8192
+"""Distinct addresses whose fields are remembered, about 4 MB; then the memory is emptied. Gateways have few addresses."""
+
+Found = dict[str, str | int]
+"""What the databases say of one address, by the end of the field's name (`geo.country`)."""
+
+
+class Geoip:
+    """Adds `geo.*` and `as.*` of `callerIp` and `calleeIp`; private and reserved addresses get nothing.
+
+    The constructor opens the databases, because one that cannot be used must stop the start. Replace a database by
+    renaming a new file over it: it is mapped into memory, and writing into it would change what is being read.
+    """
+
+    class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+        """What `geoip` takes: at least one database."""
+
+        city: Annotated[str, Meta(description="City or Country database (.mmdb), relative to the configuration's folder")] = ""
+        asn: Annotated[str, Meta(description="ASN or ISP database (.mmdb), likewise")] = ""
+        language: Annotated[str, Meta(description="language of city names, as the database spells it", min_length=1)] = "en"
+        reload_s: Annotated[float, Meta(description="how often to look whether a database has changed", gt=0)] = 60.0
+
+    def __init__(self, options: Options, context: Context) -> None:
+        if not options.city and not options.asn:
+            raise ConfigError("no database is named", hint="give `city`, `asn` or both")
+        self._language = options.language
+        self._city = self._watch("city", options.city, options, context)
+        self._asn = self._watch("asn", options.asn, options, context)
+        self._remembered: dict[str, Found] = {}
+        self._readers: tuple[Any, Any] = (None, None)
+        self.fields: Sequence[Field] = _FIELDS
+
+    def process(self, records: Sequence[Record]) -> None:
+        """Set what the databases know of both addresses."""
+        readers = self._current()
+        if readers != self._readers:
+            self._readers = readers
+            self._remembered.clear()
+        remembered = self._remembered
+        for record in records:
+            fields = record.fields
+            for column, names in _SIDES:
+                address = fields.get(column)
+                if address:
+                    found = remembered.get(address)
+                    if found is None:
+                        found = self._remember(address)
+                    for name, value in found.items():
+                        fields[names[name]] = value
+
+    def check(self) -> Iterator[Remark]:
+        """Which databases are open and how old they are, and whether they can still be read."""
+        self._current(wait=True)
+        for watched in (self._city, self._asn):
+            if watched is not None:
+                if watched.trouble:
+                    yield Remark("bad", watched.trouble, "put a whole database there; the agent goes on with the old one")
+                about = watched.value.metadata()
+                yield Remark("good", f"{watched.path}: {about.database_type}, {about.node_count} nodes")
+
+    def _watch(self, option: str, name: str, options: Options, context: Context) -> Watched[maxminddb.Reader] | None:
+        if not name:
+            return None
+        return Watched(context.base_dir / name, _opener(option), reload_s=options.reload_s, now=context.now, log=context.log)
+
+    def _current(self, *, wait: bool = False) -> tuple[Any, Any]:
+        for watched in (self._city, self._asn):
+            if watched is not None:
+                watched.look()
+                if wait:
+                    watched.wait()
+        return (self._city and self._city.value, self._asn and self._asn.value)
+
+    def _remember(self, address: str) -> Found:
+        if len(self._remembered) >= MAX_REMEMBERED:
+            self._remembered.clear()
+        found = self._remembered[address] = self._find(address)
+        return found
+
+    def _find(self, address: str) -> Found:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return {}
+        if not parsed.is_global:
+            return {}
+        city, asn = self._readers
+        try:
+            place: Any = (city.get(parsed) if city else None) or {}
+            network: Any = (asn.get(parsed) if asn else None) or {}
+        except (ValueError, maxminddb.InvalidDatabaseError):  # an IPv6 address in an IPv4 database; damage at this place
+            return {}
+        location = place.get("location", {})
+        latitude, longitude = location.get("latitude"), location.get("longitude")
+        found: dict[str, Any] = {
+            "geo.country": place.get("country", {}).get("iso_code"),
+            "geo.city": place.get("city", {}).get("names", {}).get(self._language),
+            "geo.location": None if latitude is None or longitude is None else f"{latitude},{longitude}",
+            "as.number": network.get("autonomous_system_number"),
+            "as.organization": network.get("autonomous_system_organization"),
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def _opener(option: str) -> Callable[[Path], maxminddb.Reader]:
+    def load(path: Path) -> maxminddb.Reader:
+        try:
+            return maxminddb.open_database(path)
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}", path=option) from error
+        except (maxminddb.InvalidDatabaseError, ValueError) as error:
+            raise ConfigError(f"{path} is no MaxMind database: {error}", path=option, hint="an .mmdb file, unpacked") from error
+
+    return load
+
+
+_KINDS = (
+    ("geo.country", "keyword", "ISO 3166 alpha-2 of the address in {column}."),
+    ("geo.city", "keyword", "City of the address in {column}."),
+    ("geo.location", "geo_point", "Where the address in {column} is, as `latitude,longitude`."),
+    ("as.number", "long", "Number of the network that announces the address in {column}."),
+    ("as.organization", "keyword", "Who runs the network of the address in {column}."),
+)
+_SIDES = tuple((f"{side}Ip", {name: f"{side}.{name}" for name, _, _ in _KINDS}) for side in ("caller", "callee"))
+_FIELDS = tuple(
+    Field(name=names[name], type=kind, description=text.format(column=column))  # type: ignore[arg-type]  # the words are FieldTypes
+    for column, names in _SIDES
+    for name, kind, text in _KINDS
+)
