@@ -19,6 +19,7 @@ ID_BYTES = 12
 
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _ENCODER = msgspec.json.Encoder()
+COMMA = ord(",")
 
 
 def identify(switch: str, base: str, offset: int, line: bytes) -> str:
@@ -57,9 +58,12 @@ class Renderer:
 
     def render(self, block: Block, records: Sequence[Record], ingested_at: float) -> list[Document]:
         """Documents of the records that have no fate yet; one that cannot be rendered is rejected and left out."""
-        prefix = _ENCODER.encode(self.envelope(block, ingested_at))[:-1] + b","
+        # One buffer for the block: what its records share stays at the front, each record is encoded behind it, and its
+        # opening brace becomes the comma between the two.
+        body = bytearray(_ENCODER.encode(self.envelope(block, ingested_at)))
+        place = len(body) - 1
         seed = blake2b(f"{self._switch}\0{block.stream.base}\0".encode(), digest_size=ID_BYTES)
-        indices, encode, copy = self._indices, _ENCODER.encode, seed.copy
+        indices, encode_into, copy = self._indices, _ENCODER.encode_into, seed.copy
         documents: list[Document] = []
         append = documents.append
         for record in records:
@@ -69,14 +73,15 @@ class Renderer:
                 continue
             fields["log.offset"] = offset
             try:
-                body = encode(fields)
+                encode_into(fields, body, place)
             except (UnicodeEncodeError, msgspec.MsgspecError, TypeError, OverflowError) as error:
                 record.reject("unencodable", str(error))
                 continue
+            body[place] = COMMA
             digest = copy()
             digest.update(b"%d\0" % offset + line)
             name = b2a_base64(digest.digest(), newline=False).translate(_URL_SAFE).decode()
-            append(Document(name, index, prefix + body[1:], line, offset, block))
+            append(Document(name, index, bytes(body), line, offset, block))
         return documents
 
     def _index(self, record: Record) -> str:

@@ -66,28 +66,29 @@ class Pipeline:
         records = records_of(block)
         if block.cut:
             records[0].reject(LINE_TOO_LONG, f"{block.end - block.offset} bytes")
-        alive = records
+        alive = [] if block.cut else records
         try:
             for processor in self._processors:
-                if not (alive := [record for record in alive if not record.fate]):
+                if not alive:
                     break
                 processor.process(alive)
+                alive = [record for record in alive if not record.fate]
         except VosshipError:
             raise
         except Exception:
             log.exception("processor failed on a block, running its lines one by one", extra={"file": block.stream.path})
             records = self._one_by_one(block)
-        return self._finished(block, records)
+            alive = [record for record in records if not record.fate]
+        return self._finished(block, records, alive)
 
-    def _finished(self, block: Block, records: list[Record]) -> Prepared:
-        alive = [record for record in records if not record.fate]
+    def _finished(self, block: Block, records: list[Record], alive: list[Record]) -> Prepared:
         if self._finish:
             self._finish(alive)
         if self._keep_original:
             for record in alive:
                 record.fields["event.original"] = self.concealed(record.line).decode("utf-8", "backslashreplace")
         documents = self._renderer.render(block, alive, self._now())
-        last_at = max((record.at for record in alive), default=0)
+        last_at = max([record.at for record in alive], default=0)
         if len(documents) == len(records):
             return Prepared(block, len(records), documents, [], 0, last_at)
         dead = [dead_line(record) for record in records if record.fate == "dead"]

@@ -53,21 +53,16 @@ _decode = msgspec.json.Decoder(_Items).decode
 
 @lru_cache(maxsize=256)
 def _head(index: str) -> bytes:
-    return b'{"create":{"_index":' + msgspec.json.encode(index) + b',"_id":"'
+    return b'\n{"create":{"_index":' + msgspec.json.encode(index) + b',"_id":"'
 
 
 def render(batch: Sequence[Document]) -> bytes:
     """The request body, uncompressed. Ids are URL-safe base64 and need no escaping."""
-    parts: list[bytes] = []
-    add = parts.append
-    index, head = "", b""
-    for document in batch:
-        if document.index != index:
-            index = document.index
-            head = _head(index)
-        add(head + document.id.encode() + b'"}}\n')
-        add(document.body)
-        add(b"\n")
+    parts = [b'"}}\n'] * (4 * len(batch) + 1)
+    parts[0::4] = [_head(document.index) for document in batch] + [b"\n"]
+    parts[1::4] = [document.id.encode() for document in batch]
+    parts[3::4] = [document.body for document in batch]
+    parts[0] = parts[0][1:]
     return b"".join(parts)
 
 
@@ -92,9 +87,13 @@ def judge(answer: Answer, count: int) -> Sequence[Outcome]:
     try:
         items = _decode(answer.body).items
     except msgspec.DecodeError as error:
-        raise UnavailableError(f"the answer cannot be read: {excerpt(answer.body)}", hint="is there a proxy in between?") from error
+        raise UnavailableError(
+            f"{answer.where}: the answer cannot be read: {excerpt(answer.body)}", hint="is there a proxy in between?"
+        ) from error
     if len(items) != count:
-        raise UnavailableError(f"the answer has {len(items)} items for {count} documents", hint="nothing is known of any of them")
+        raise UnavailableError(
+            f"{answer.where}: the answer has {len(items)} items for {count} documents", hint="nothing is known of any of them"
+        )
     return [_judge(item.create) for item in items]
 
 
