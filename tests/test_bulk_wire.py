@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Mapping
 
 import pytest
 
@@ -13,9 +14,14 @@ from vosship_bulk import wire
 from vosship_bulk.client import Answer, refuse
 
 
-def items(*results: dict[str, object]) -> Answer:
+def answered(body: bytes, status: int = 200) -> Answer:
+    """An answer of a cluster somewhere."""
+    return Answer(status, body, "http://search:9200")
+
+
+def items(*results: Mapping[str, object]) -> Answer:
     """An answer with these items."""
-    return Answer(200, json.dumps({"items": [{"create": result} for result in results]}).encode())
+    return answered(json.dumps({"items": [{"create": result} for result in results]}).encode())
 
 
 def refused(status: int, kind: str, reason: str) -> dict[str, object]:
@@ -95,7 +101,7 @@ def test_request_pairs_a_create_action_with_each_body() -> None:
     ],
 )
 def test_each_refusal_is_judged_by_what_it_says_of_the_document(result: dict[str, object], expected: str) -> None:
-    """Only what concerns the document or its day sets it aside; whatever lifts by itself or is a matter of rights is tried again."""
+    """Only what concerns the document or its day sets it aside; what lifts by itself or is a matter of rights is tried again."""
     assert verdicts(wire.judge(items(result, {"status": 201}), 2)) == [expected, "stored"]
 
 
@@ -109,7 +115,7 @@ def test_outcomes_keep_the_order_of_the_documents() -> None:
 def test_all_created_needs_no_decoding_and_is_still_counted() -> None:
     """The usual answer is told by comparison, and only for as many items as documents."""
     answer = items(*[{"status": 201}] * 3)
-    compact = Answer(200, answer.body.replace(b" ", b""))
+    compact = answered(answer.body.replace(b" ", b""))
     assert verdicts(wire.judge(compact, 3)) == ["stored"] * 3
     with pytest.raises(UnavailableError, match="3 items for 4 documents"):
         wire.judge(compact, 4)
@@ -121,7 +127,7 @@ def test_all_created_needs_no_decoding_and_is_still_counted() -> None:
 def test_an_answer_that_cannot_be_read_says_nothing_of_any_document(body: bytes) -> None:
     """Empty, cut, foreign or incomplete: nothing is known."""
     with pytest.raises(UnavailableError):
-        wire.judge(Answer(200, body), len(documents(1)))
+        wire.judge(answered(body), len(documents(1)))
 
 
 def test_detail_is_short() -> None:
@@ -132,9 +138,10 @@ def test_detail_is_short() -> None:
 
 def test_only_413_halves_a_request() -> None:
     """A whole request refused for its size is TooLargeError; one refused for anything else is not to be cut in pieces."""
-    assert isinstance(refuse(Answer(413, b""), "sending"), TooLargeError)
+    assert isinstance(refuse(answered(b"", 413), "sending"), TooLargeError)
     for status in (302, 400, 401, 403, 404, 429, 500, 502, 503):
-        error = refuse(Answer(status, b"{}"), "sending")
+        error = refuse(answered(b"{}", status), "sending")
         assert not isinstance(error, TooLargeError)
         assert str(status) in error.message
+        assert "http://search:9200" in error.message
         assert error.hint

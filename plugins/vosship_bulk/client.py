@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -31,14 +32,18 @@ CONNECTIONS = 16
 SAID_CHARACTERS = 300
 """How much of a server's own words is repeated. Chosen: type and reason fit, a stack trace does not."""
 
+_PRESSURE = re.compile(r"coordinating_operation_bytes=(\d+), max_coordinating\w*_bytes=(\d+)")
+"""How both engines word the limit on indexing under way (`indexing_pressure.memory.limit`; seen on 3.8.0 and 8.17.4)."""
+
 _JSON = {"content-type": "application/json", "accept": "application/json"}
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An HTTP answer as it came."""
+    """An HTTP answer as it came; `where` names the cluster for messages, without credentials."""
 
     status: int
     body: bytes
+    where: str
 
     def json(self) -> Any:
         """The decoded body. Raises UnavailableError when it is no JSON (a proxy's page, half an answer)."""
@@ -46,7 +51,7 @@ class Answer(msgspec.Struct, frozen=True):
             return msgspec.json.decode(self.body)
         except msgspec.DecodeError as error:
             raise UnavailableError(
-                f"the answer ({self.status}) is not JSON: {excerpt(self.body)}", hint="is there a proxy in between?"
+                f"{self.where}: the answer ({self.status}) is not JSON: {excerpt(self.body)}", hint="is there a proxy in between?"
             ) from error
 
 
@@ -86,14 +91,14 @@ def said(answer: Answer) -> str:
         return excerpt(answer.body)
 
 
-def refuse(answer: Answer, where: str) -> UnavailableError:
+def refuse(answer: Answer, doing: str) -> UnavailableError:
     """The error for an answer that refuses a whole request, with what an operator can do about it."""
-    status, words = answer.status, said(answer)
-    if status == 413:
-        return TooLargeError(f"{where}: the request is too large for the server or a proxy (413)", hint="lower `batch_bytes`")
+    status, words, where = answer.status, said(answer), f"{answer.where}, {doing}"
+    if status == 413 or _never_fits(words):
+        return TooLargeError(f"{where}: the request is too large for the server or a proxy ({status})", hint="lower `batch_bytes`")
     hints = {
         401: "see `username`, `password` or `api_key`",
-        403: "the user needs the rights to create and write vos3000-* indices",
+        403: "the user needs `manage_index_templates`, and on vos3000-* `create_index`, `write`, `manage`",
         404: "is `hosts` the cluster itself, with the right path?",
         407: "a proxy asks for credentials",
         415: "a proxy may strip or refuse `Content-Encoding`: try `compression_level: -1`",
@@ -101,8 +106,18 @@ def refuse(answer: Answer, where: str) -> UnavailableError:
     }
     if 300 <= status < 400:
         return UnavailableError(f"{where}: the server redirects ({status})", hint="put the address it redirects to into `hosts`")
+    if "cluster_block_exception" in words:
+        return UnavailableError(
+            f"{where}: the cluster takes nothing ({status}): {words}", hint="see GET /_cluster/settings and its disks"
+        )
     hint = hints.get(status, "see the cluster's own log" if status >= 500 else "is there a proxy in between?")
     return UnavailableError(f"{where}: refused with {status}: {words}", hint=hint)
+
+
+def _never_fits(words: str) -> bool:
+    """Whether a server calls itself busy (429) over a request that is larger than all it may ever have under way."""
+    found = _PRESSURE.search(words)
+    return found is not None and int(found[1]) > int(found[2])
 
 
 def _unreachable(where: str, kind: str, error: BaseException) -> UnavailableError:
@@ -200,7 +215,7 @@ class _Elasticsearch:
                 f"{self._where}: what answers is no Elasticsearch 8 or 9 (no product header): {excerpt(content or b'')}",
                 hint="for OpenSearch use `type: opensearch`; else a proxy answers, or strips X-Elastic-Product",
             )
-        return Answer(meta.status, content or b"")
+        return Answer(meta.status, content or b"", self._where)
 
     def close(self) -> None:
         self._transport.close()
@@ -242,8 +257,8 @@ class _OpenSearch:
             raise _unreachable(self._where, "connection", error) from error
         except self._errors.TransportError as error:
             info = error.info if isinstance(error.info, dict) else {"error": str(error.error)}
-            return Answer(int(error.status_code), msgspec.json.encode(info))
-        return Answer(200, (content or "").encode("utf-8", "surrogatepass"))
+            return Answer(int(error.status_code), msgspec.json.encode(info), self._where)
+        return Answer(200, (content or "").encode("utf-8", "surrogatepass"), self._where)
 
     def close(self) -> None:
         self._transport.close()

@@ -35,7 +35,7 @@ class Installation:
         if able:
             yield self._install_policy(answer, overwrite=overwrite)
         else:
-            yield f"lifecycle: this server has no {self._feature}, so days are kept until you delete them"
+            yield f"lifecycle: {self._lacks(answer)}, so days are kept until you delete them"
         for name, body in templates(self._schema, self._options, lifecycle=able and self._engine == "elasticsearch").items():
             yield self._install_template(name, body, overwrite=overwrite)
 
@@ -44,7 +44,7 @@ class Installation:
         answer = self._client.call("GET", self._policy_path)
         able = _has_lifecycle(answer)
         if not able:
-            yield Remark("warn", f"the server has no {self._feature}: days are kept until somebody deletes them")
+            yield Remark("warn", f"{self._lacks(answer)}: days are kept until somebody deletes them")
         elif answer.status == 404:
             yield Remark("warn", f"the lifecycle policy {POLICY} is missing", hint="run `vosship setup`")
         else:
@@ -60,9 +60,9 @@ class Installation:
         """Names of our templates that the server does not have."""
         return [name for name in templates(self._schema, self._options, lifecycle=False) if self._template(name) is None]
 
-    @property
-    def _feature(self) -> str:
-        return "index lifecycle management (ILM)" if self._engine == "elasticsearch" else "index state management (ISM)"
+    def _lacks(self, answer: Answer) -> str:
+        feature = "index lifecycle management (ILM)" if self._engine == "elasticsearch" else "index state management (ISM)"
+        return f"the user may not use {feature}" if answer.status == 403 else f"the server has no {feature}"
 
     @staticmethod
     def _remark(what: str, found: list[str]) -> Remark:
@@ -116,18 +116,20 @@ class Installation:
 
 
 def _has_lifecycle(answer: Answer) -> bool:
-    """A server with the feature knows the policy (200) or misses it (404); one without has no handler (400, 405), or says so."""
-    if answer.status == 200:
-        return True
-    words = said(answer)
-    if answer.status in (400, 404, 405):
-        return answer.status == 404 and "no handler" not in words
+    """A server with the feature knows the policy (200) or misses it (404); one without has no handler, and says so.
+
+    A user without the rights to look (403) may still send: for that user the feature is not there.
+    """
+    if answer.status in (200, 400, 403, 404, 405):
+        return answer.status in (200, 404) and "no handler" not in said(answer)
     raise refuse(answer, "looking for the lifecycle policy")
 
 
 def _refused(answer: Answer, where: str) -> Exception:
     if answer.status == 400:
-        return HaltedError(f"{where}: the server refuses it: {said(answer)}", hint="`vosship setup --print` shows the body")
+        return HaltedError(
+            f"{answer.where}, {where}: the server refuses it: {said(answer)}", hint="`vosship setup --print` shows the body"
+        )
     return refuse(answer, where)
 
 
