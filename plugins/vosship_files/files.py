@@ -6,7 +6,7 @@ It does not decide what to read (`walk`), and it keeps no positions: the core ha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 from zoneinfo import ZoneInfo

@@ -37,9 +37,9 @@ class Evidence(msgspec.Struct, frozen=True):
     tail_hash: bytes
 
 
-def prove(head: bytes, tail: bytes, *, size: int, live: bool) -> Proof:
-    """Evidence for a position: `head` the first bytes of the content before it, `tail` the last."""
-    return _SHAPE.pack(_VERSION, len(head), len(tail), size, live, digest(head), digest(tail))
+def prove(head: bytes, head_hash: bytes, tail: bytes, *, size: int, live: bool) -> Proof:
+    """Evidence for a position: `head` the first bytes of the content before it with their hash, `tail` the last."""
+    return _SHAPE.pack(_VERSION, len(head), len(tail), size, live, head_hash, digest(tail))
 
 
 def digest(content: bytes) -> bytes:

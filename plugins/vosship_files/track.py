@@ -14,11 +14,13 @@ class Track:
     """One stream in its present generation. `entry` is the file that bears the name now, if any."""
 
     __slots__ = (
+        "after",
         "caught_up",
         "changed_at",
         "cut_at",
         "cutter",
         "entry",
+        "glimpse",
         "gone",
         "last_words",
         "lost_until",
@@ -44,6 +46,8 @@ class Track:
         self.cutter: Cutter | None = None
         self.verified = False
         """The bytes before `offset` were compared with the proof since the file last changed."""
+        self.after: Track | None = None
+        """The next bearer of the name, while the open file that lost it is still being read."""
         self.pending = False
         """There may be something to read."""
         self.caught_up = False
@@ -54,6 +58,8 @@ class Track:
         """The half last line of a retired or ended file may be taken."""
         self.was_newest = False
         """It was the newest when it was retired: its half last line was never whole."""
+        self.glimpse = b""
+        """The first bytes when the file was opened ahead of its turn: the only evidence there is at offset 0."""
         self.gone = False
         self.seen_bytes = 0
         """The most that was seen of this generation and is lost if it is not read."""

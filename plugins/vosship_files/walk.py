@@ -5,26 +5,23 @@ It runs in one thread and neither sleeps nor logs record contents; `files` turns
 
 from __future__ import annotations
 
-import heapq
 import logging
 from collections import deque
 from collections.abc import Callable
 
 from vosship.events import Block, Gone, Position, Stream
 from vosship.plugin import Known, Until
-from vosship_files.directory import Directory, Entry, Order
+from vosship_files.access import Access
+from vosship_files.directory import Directory, Entry
 from vosship_files.gaps import Gaps
-from vosship_files.identity import check, decode, digest, prove
-from vosship_files.lines import Cutter, Pause, Piece, RewrittenError
+from vosship_files.identity import decode, prove
+from vosship_files.lines import Pause, Piece, RewrittenError
 from vosship_files.options import Options
 from vosship_files.rescue import Rescue
-from vosship_files.source import Source, gzip_size, open_source
 from vosship_files.track import Track
+from vosship_files.turns import Turns
 
 DAY_S = 86_400
-
-MAX_RATIO = 1032
-"""The most that deflate can shrink (zlib's technical details: 1032 to 1): a trailer that says more is damaged."""
 
 
 class Walk:
@@ -50,16 +47,12 @@ class Walk:
         self._log = log
         self._rescue = rescue
         self._gaps = gaps
+        self._access = Access(options, log)
         self._tracks: dict[str, Track] = {}
-        self._queue: list[tuple[Order, str]] = []  # what is pending, oldest first; stale entries are skipped
-        self._queued: set[str] = set()
-        self._live: dict[str, Track] = {}  # pending newest files
+        self._turns = Turns(self._tracks, options.live_share, options.block_bytes)
         self._tails: dict[str, Track] = {}  # half last lines that wait for their file to be finished
-        self._blocked: dict[str, str] = {}  # per stream what the system said when it could not be read
         self._folder_problems: dict[str, str] = {}
         self._out: deque[Gone] = deque()
-        self._credit = 0.0  # bytes the newest files may read before the oldest are due again
-        self._looked_at = float("-inf")
         self._listed_at = float("-inf")
         self._first = True
 
@@ -70,7 +63,6 @@ class Walk:
         now = self._now()
         full = not 0 <= now - self._listed_at < self._options.rescan_s
         changes = self._directory.look(full=full)
-        self._looked_at = now
         if full:
             self._listed_at = now
             self._retry_blocked()
@@ -87,64 +79,72 @@ class Walk:
         self._first = False
 
     def _begin(self, now: float) -> None:
-        """The first look: what is known meets what is there."""
+        """The first look: what is known meets what is there, and what was rescued before it vanished."""
         rescued = self._rescue.find() if self._rescue else {}
-        for name, entry in sorted(self._directory.entries.items(), key=lambda item: item[1].order):
-            self._meet(name, entry, now)
-            if name in rescued and rescued[name].inode != entry.inode:
-                self._take_rescued(self._tracks[name], rescued[name])
+        entries = self._directory.entries
+        for name, entry in sorted(entries.items(), key=lambda item: item[1].order):
+            kept = rescued.get(name)
+            if kept is None or kept.inode == entry.inode or not self._meet_rescued(kept, entry, now):
+                self._meet(name, entry, now)
+        for name, kept in rescued.items():
+            if name not in entries:
+                self._meet_rescued(kept, None, now)
         for name, position in self._known.items():
             if name in self._tracks:
                 continue
-            track = self._tracks[name] = Track(position.stream, _no_order(position.stream), None, position.offset, position.proof)
+            stream = position.stream
+            order = (stream.starts_at or 0.0, stream.base, stream.name)
+            track = self._tracks[name] = Track(stream, order, None, position.offset, position.proof)
             track.gone = position.gone
-            if position.gone:
-                continue
-            if name in rescued and self._take_rescued(track, rescued[name]):
-                continue
-            if not self._unlistable(name):
+            if not position.gone and not any(name.startswith(folder + "/") for folder in self._directory.problems):
                 self._out.append(self._missed(track))
-        for name, entry in rescued.items():
-            if name not in self._tracks:
-                self._meet(name, entry, now)
-                self._tracks[name].entry = None
-                self._take_rescued(self._tracks[name], entry)
-
-    def _unlistable(self, name: str) -> bool:
-        return any(name.startswith(folder + "/") for folder in self._directory.problems)
 
     def _meet(self, name: str, entry: Entry, now: float) -> None:
         """A file whose name this reader has not seen before, or that is back after it was gone."""
-        position = self._known.get(name) if name not in self._tracks else None
         before = self._tracks.get(name)
-        if before is not None:
-            position = Position(before.stream, before.offset, before.proof, before.gone)
-        stream = Stream(name, entry.base, entry.path, position.stream.generation if position else 1, entry.starts_at)
-        track = Track(stream, entry.order, entry, position.offset if position else 0, position.proof if position else b"")
-        track.seen_bytes = self._size(entry, track)
-        track.changed_at = max(entry.mtime_ns / 1e9, now if not self._first else 0.0)
+        position = Position(before.stream, before.offset, before.proof, before.gone) if before else self._known.get(name)
+        generation = position.stream.generation if position else 1
+        track = self._track(entry, generation, position.offset if position else 0, position.proof if position else b"")
+        track.changed_at = entry.mtime_ns / 1e9 if self._first else now
         self._tracks[name] = track
         if self._until == "now":
-            track.stop_at = entry.size if self._first and not entry.compressed else 0 if not self._first else None
+            track.stop_at = None if entry.compressed and self._first else entry.size if self._first else 0
         if self._too_old(entry, now):
             if position is None or not position.gone:
-                self._out.append(
-                    Gone(stream, track.offset, reason=f"older than {self._options.ignore_older_days} days", skipped=True)
-                )
+                reason = f"older than {self._options.ignore_older_days:g} days"
+                self._out.append(Gone(track.stream, track.offset, reason=reason, skipped=True))
             track.gone = True
         elif position is not None and position.gone:
             self._return(track)
         else:
             self._pend(track)
 
+    def _meet_rescued(self, kept: Entry, own: Entry | None, now: float) -> bool:
+        """At the start, go on in a rescued file; `own` is another file that bears the name now, read after it."""
+        position = self._known.get(kept.name)
+        if position is not None and position.gone:
+            return False
+        generation = position.stream.generation if position else 1
+        track = self._track(kept, generation, position.offset if position else 0, position.proof if position else b"")
+        track.entry = None
+        if own is not None and track.offset and self._same_content(track, own):
+            return False
+        if not self._take_rescued(track, kept):
+            return False
+        self._tracks[kept.name] = track
+        if own is not None:
+            track.after = self._next(track, own, now)
+        self._pend(track)
+        return True
+
     def _return(self, track: Track) -> None:
         """A stream that was gone is back: the same bytes need nothing, anything else is a new generation."""
         assert track.entry is not None
-        if track.offset and track.offset == track.seen_bytes and self._open(track, track.entry) and self._verify(track):
-            track.gone = track.caught_up = True
+        same = track.offset > 0 and track.offset == track.seen_bytes and self._access.open(track, track.entry)
+        if same and self._access.verify(track):
+            track.gone = True
             track.close()
             return
-        track.close()
         self._log.warning("file is back after it was gone, read anew", extra={"file": track.stream.name})
         self._renew(track)
 
@@ -154,37 +154,35 @@ class Walk:
         return days is not None and at < now - days * DAY_S
 
     def _note(self, name: str, before: Entry | None, entry: Entry | None, now: float) -> None:
-        """One change of the listing."""
-        track = self._tracks.get(name)
+        """One change of the listing; it concerns the latest bearer of the name."""
+        last = self._tracks.get(name)
+        while last is not None and last.after is not None:
+            last = last.after
         if entry is None:
-            if track is not None and not track.gone:
-                self._vanished(track)
-            return
-        if track is None or before is None or track.gone:
-            if track is not None and not track.gone and track.retired:
-                track.entry = entry  # the name is in use again while the deleted file is still being read
-            elif track is None or (not self._skipped(track, before, entry)):
-                self._meet(name, entry, now)
-            return
-        track.changed_at = now
-        self._changed(track, before, entry)
+            if last is not None and not last.gone and not last.retired:
+                self._vanished(last)
+        elif last is None or (last.gone and (before is None or not self._too_old(entry, now))):
+            self._meet(name, entry, now)
+        elif last.retired or last.entry is None:
+            last.after = last.after if last.gone else self._next(last, entry, now)
+        elif before is not None:
+            last.changed_at = now
+            self._changed(last, before, entry, now)
 
-    def _skipped(self, track: Track, before: Entry | None, entry: Entry) -> bool:
-        return track.gone and before is not None and entry.inode == before.inode and self._too_old(entry, self._now())
-
-    def _changed(self, track: Track, before: Entry, entry: Entry) -> None:
-        track.entry = entry
-        if track.retired:
-            return
+    def _changed(self, track: Track, before: Entry, entry: Entry, now: float) -> None:
         replaced = (before.inode, before.device) != (entry.inode, entry.device)
         if replaced and track.cutter is not None:
             self._retire(track)
+            track.after = self._next(track, entry, now)
             return
+        track.entry = entry
         track.verified = False
         if entry.path != track.stream.path:
             track.stream = Stream(track.stream.name, entry.base, entry.path, track.stream.generation, entry.starts_at)
             track.close()
-        size = self._size(entry, track)
+        size = self._access.size(entry, track.offset)
+        if replaced and not track.offset and not track.glimpse and track.seen_bytes:
+            track.lost_until = track.seen_bytes  # another file, and nothing is known of the first one's content
         if size >= track.seen_bytes or (track.caught_up and size >= track.offset):
             track.sure_bytes, track.seen_bytes = track.seen_bytes, size  # at most half a line was withdrawn
         else:
@@ -196,31 +194,28 @@ class Walk:
         """The name is no longer in the directory: read what is still open or rescued, else what was unread is lost."""
         entry, track.entry = track.entry, None
         kept = self._rescue.kept(entry) if self._rescue and entry else None
-        if track.retired:
-            return
         if track.cutter is None and kept is not None and self._take_rescued(track, kept):
-            return
-        if track.cutter is not None:
+            self._pend(track)
+        elif track.cutter is not None:
             self._retire(track)
-        else:
-            lost = max(track.unread_bytes, track.lost_until - track.offset)
-            self._end(track, lost, "deleted unread" if lost else "deleted")
+        elif self._tracks.get(track.stream.name) is track:
+            self._lose(track)  # a later bearer of the name waits until it is its turn: see `_promote`
 
     def _retire(self, track: Track) -> None:
-        track.retired = True
+        """Its open file lost the name: read it to its end."""
+        track.retired, track.verified, track.entry = True, False, None
+        track.sure_bytes = max(track.sure_bytes, track.seen_bytes)
         track.was_newest = track.stream.name in self._directory.newest
         self._pend(track)
 
     def _take_rescued(self, track: Track, kept: Entry) -> bool:
-        """Go on from the rescued file if it is the one known; the name's own file, if any, is the next generation."""
-        if track.gone or not self._open(track, kept):
-            return False
-        if not self._verify(track):
+        """Go on from the rescued file if it is the one that is known."""
+        if not self._access.open(track, kept) or not self._access.verify(track):
             track.close()
             return False
         track.seen_bytes = max(track.seen_bytes, kept.size)
         track.stream = Stream(track.stream.name, kept.base, kept.path, track.stream.generation, kept.starts_at)
-        self._retire(track)
+        track.retired, track.entry = True, None
         return True
 
     def _missed(self, track: Track) -> Gone:
@@ -244,38 +239,33 @@ class Walk:
                 self._pend(track)
 
     def _may_take_tail(self, track: Track, now: float) -> bool:
-        if track.last_words:
-            return True
-        if track.retired or track.stream.name in self._directory.newest:
+        if track.retired:
+            return track.last_words
+        if track.stream.name in self._directory.newest:
             return False
         return self._until == "now" or now - track.changed_at >= self._options.still_s
 
     def _hold(self) -> None:
-        """Keep descriptors of the files a deletion would hurt: the newest, and the next to be deleted unread."""
-        held = heapq.nsmallest(self._options.hold_files, {entry for entry in self._queue if self._is_pending(entry[1])})
-        wanted = {name for _, name in held} | self._directory.recent
+        """Keep what a deletion would hurt: descriptors of the newest and of the next in turn, second names of the rest."""
+        wanted = self._turns.first(self._options.hold_files) | self._directory.recent
         for name in wanted:
             track = self._tracks.get(name)
-            if track is not None and track.entry is not None and track.cutter is None and not track.gone and track.pending:
-                self._open(track, track.entry)
+            if track is not None and track.entry is not None and track.cutter is None and track.pending:
+                self._access.glimpse(track, track.entry)
         for name, track in self._tracks.items():
             if track.cutter is not None and not track.pending and name not in wanted and name not in self._tails:
                 track.close()
         if self._rescue:
-            unread = [(t.order, t.entry) for t in self._tracks.values() if t.pending and t.entry and not t.retired]
-            for _, entry in sorted(unread, key=lambda item: item[0]):
+            unread = [track.entry for track in self._tracks.values() if track.pending and track.entry is not None]
+            for entry in sorted(unread, key=lambda entry: entry.order):
                 if entry.name not in self._directory.newest:
                     self._rescue.keep(entry, self._directory)
 
-    def _is_pending(self, name: str) -> bool:
-        track = self._tracks.get(name)
-        return track is not None and track.pending
-
     def _retry_blocked(self) -> None:
-        for name in list(self._blocked):
+        for name in list(self._access.blocked):
             track = self._tracks.get(name)
             if track is None or track.gone:
-                del self._blocked[name]
+                del self._access.blocked[name]
             else:
                 self._pend(track)
 
@@ -294,37 +284,26 @@ class Walk:
         """The next thing to hand over; AGAIN when a bounded piece of work gave nothing yet, END when nothing is pending."""
         if self._out:
             return self._out.popleft()
-        track = self._choose()
+        track = self._turns.next(self._directory.newest)
         if track is None:
             return Pause.END
         try:
             return self._step(track)
         except OSError as error:
-            self._block(track, error)
+            self._access.block(track, error)
             return Pause.AGAIN
-
-    def _choose(self) -> Track | None:
-        """The oldest pending stream, but the newest while it has credit."""
-        while self._queue and not self._is_pending(self._queue[0][1]):
-            self._queued.discard(heapq.heappop(self._queue)[1])
-        oldest = self._tracks[self._queue[0][1]] if self._queue else None
-        for name in [name for name, track in self._live.items() if not track.pending or name not in self._directory.newest]:
-            del self._live[name]
-        live = next(iter(self._live.values()), None)
-        return live if live is not None and (self._credit > 0 or oldest is None) else oldest
 
     def _step(self, track: Track) -> Block | Gone | Pause:
-        if self._settled_archive(track):
+        if self._access.settled_archive(track):
             track.pending, track.caught_up = False, True
             return Pause.AGAIN
-        if track.cutter is None and (track.entry is None or not self._open(track, track.entry)):
+        if track.cutter is None and (track.entry is None or not self._access.open(track, track.entry)):
             track.pending = False
             return Pause.AGAIN
-        if not track.verified and not self._verify(track):
+        blind = track.lost_until and not track.offset and not track.glimpse
+        if not track.verified and (blind or not self._access.verify(track)):
             return self._rewritten(track)
         assert track.cutter is not None
-        if track.lost_until and not track.retired and track.offset == 0:
-            return self._rewritten(track)
         try:
             limit = track.cut_at if track.lost_until else track.stop_at
             piece = track.cutter.cut(limit, take_tail=not track.lost_until and self._may_take_tail(track, self._now()))
@@ -335,18 +314,15 @@ class Walk:
         return piece if piece is Pause.AGAIN else self._drained(track)
 
     def _block_of(self, track: Track, piece: Piece) -> Block:
-        assert track.cutter is not None
+        cutter = track.cutter
+        assert cutter is not None
         offset, track.offset = track.offset, piece.end
         track.caught_up = False
         track.seen_bytes = max(track.seen_bytes, piece.end)
-        live = track.stream.name in self._directory.newest
-        cutter = track.cutter
-        track.proof = prove(cutter.head, cutter.tail, size=track.seen_bytes, live=live)
-        length = piece.end - offset
-        share = self._options.live_share
-        self._credit += -length * (1 - share) / share if live else length
-        self._credit = max(-8.0 * self._options.block_bytes / share, min(self._credit, float(self._options.block_bytes)))
-        self._blocked.pop(track.stream.name, None)
+        live = track.stream.name in self._directory.newest and not track.retired
+        track.proof = prove(cutter.head, cutter.head_hash, cutter.tail, size=track.seen_bytes, live=live)
+        self._turns.spend(piece.end - offset, live=live)
+        self._access.blocked.pop(track.stream.name, None)
         return Block(
             stream=track.stream,
             offset=offset,
@@ -361,18 +337,19 @@ class Walk:
     def _drained(self, track: Track) -> Gone | Pause:
         """Nothing whole is left in the open file."""
         assert track.cutter is not None
-        name = track.stream.name
-        if track.retired:
-            return self._retired_end(track)
-        left = track.cutter.source.size() - track.offset
+        name, source = track.stream.name, track.cutter.source
         if track.lost_until:
             return self._rewritten(track, lost=max(0, track.lost_until - track.offset), reason="cut short unread")
+        if track.retired:
+            return self._retired_end(track)
         track.pending = False
         track.caught_up = True
         if track.entry is not None and track.entry.compressed:
-            track.seen_bytes = track.cutter.source.size()  # what a damaged file's trailer says is not to be had
-            self._say_damage(track.cutter.source)
-        if left > 0 and track.stop_at is None:
+            track.seen_bytes = source.size()  # what a damaged file's trailer says is not to be had
+            if source.damage:
+                extra = {"file": source.path, "reason": source.damage}
+                self._log.warning("rest of a damaged file cannot be read", extra=extra)
+        if source.size() > track.offset and track.stop_at is None:
             self._tails[name] = track
         elif name not in self._directory.recent:
             track.close()
@@ -381,36 +358,52 @@ class Walk:
     def _retired_end(self, track: Track) -> Gone | Pause:
         """The end of a file that lost its name: the file that bears it now may hold the same content."""
         assert track.cutter is not None
-        cutter = track.cutter
-        if track.entry is not None and self._same_content(track, track.entry):
-            track.retired = track.was_newest = track.last_words = False
-            track.seen_bytes = self._size(track.entry, track)
+        after = track.after
+        own = after.entry if after is not None and not after.retired and not after.lost_until else None
+        if after is not None and own is not None and self._same_content(track, own):
+            self._continue_in(track, after)
             return Pause.AGAIN
         if not track.last_words and not track.was_newest:
             track.last_words = True
             return Pause.AGAIN
-        size = cutter.source.size()
+        size = track.cutter.source.size()
         lost = max(0, (size if track.stop_at is None else min(size, track.stop_at)) - track.offset)
-        successor = track.entry
-        gone = self._end(track, lost, "deleted with half a line" if lost else "deleted", queue=False)
-        if successor is not None:
-            track.entry = successor
-            self._renew(track)
+        gone = self._end(track, lost, "deleted with half a line" if lost else "deleted")
+        if after is not None:
+            self._promote(track, after)
         return gone
 
     def _same_content(self, track: Track, entry: Entry) -> bool:
-        """Whether the file that bears the name now has the content read so far; then reading goes on in it."""
-        old = track.cutter
-        track.cutter = None
-        if track.offset and self._open(track, entry) and self._verify(track):
-            if old is not None:
-                old.source.close()
-            return True
-        track.close()
-        track.cutter, track.verified = old, True
-        return False
+        """Whether another file begins with the content read so far."""
+        trial = Track(track.stream, track.order, entry, track.offset, track.proof)
+        try:
+            return track.offset > 0 and self._access.open(trial, entry) and self._access.verify(trial)
+        finally:
+            trial.close()
 
-    def _rewritten(self, track: Track, *, lost: int | None = None, reason: str = "rewritten unread") -> Gone | Pause:
+    def _continue_in(self, track: Track, after: Track) -> None:
+        """The name's next file is a copy: the same generation goes on in it."""
+        track.close()
+        after.close()
+        stream = Stream(track.stream.name, after.stream.base, after.stream.path, track.stream.generation, after.stream.starts_at)
+        copy = Track(stream, after.order, after.entry, track.offset, track.proof)
+        copy.seen_bytes, copy.changed_at, copy.stop_at = after.seen_bytes, after.changed_at, track.stop_at
+        self._tracks[stream.name] = copy
+        self._pend(copy)
+
+    def _promote(self, track: Track, after: Track) -> None:
+        """The name's next bearer is read from its beginning; one that has vanished meanwhile is lost as far as it was seen."""
+        stream = after.stream
+        after.stream = Stream(stream.name, stream.base, stream.path, track.stream.generation + 1, stream.starts_at)
+        self._tracks[stream.name] = after
+        if after.entry is not None or after.cutter is not None:
+            self._pend(after)
+            return
+        self._lose(after)
+        if after.after is not None:
+            self._promote(after, after.after)
+
+    def _rewritten(self, track: Track, *, lost: int | None = None, reason: str = "rewritten unread") -> Gone:
         """The content is another one: what was seen of the old and not read is lost, and a new generation begins."""
         if lost is None:
             lost = max(0, (track.lost_until or track.sure_bytes) - track.offset)
@@ -418,111 +411,63 @@ class Walk:
         self._log.warning("file content changed, read anew from its beginning", extra={"file": stream.name, "offset": offset})
         if lost:
             self._shout(track, lost, reason)
-        track.close()
         self._renew(track)
         return Gone(stream, offset, lost, reason if lost else "rewritten")
 
     def _renew(self, track: Track) -> None:
-        """Begin the next generation of the name, with the file that bears it now."""
-        assert track.entry is not None
-        old, entry = track.stream, track.entry
-        fresh = Track(Stream(old.name, entry.base, entry.path, old.generation + 1, entry.starts_at), entry.order, entry)
-        fresh.seen_bytes = self._size(entry, fresh)
-        fresh.changed_at = self._now()
-        fresh.stop_at = track.stop_at
-        self._tails.pop(old.name, None)
-        self._tracks[old.name] = fresh
+        """Begin the next generation: of the file that bears the name, or of the open one that has lost it."""
+        if track.entry is not None:
+            track.close()
+            fresh = self._next(track, track.entry, self._now(), ahead=False)
+        else:
+            assert track.cutter is not None
+            old = track.stream
+            stream = Stream(old.name, old.base, old.path, old.generation + 1, old.starts_at)
+            fresh = Track(stream, track.order, None)
+            fresh.cutter = self._access.anew(track.cutter.source)
+            fresh.seen_bytes = track.cutter.source.size()
+            fresh.retired, fresh.was_newest, fresh.after, fresh.stop_at = True, track.was_newest, track.after, track.stop_at
+            track.cutter = None
+        self._tails.pop(track.stream.name, None)
+        self._tracks[track.stream.name] = fresh
         self._pend(fresh)
 
-    def _end(self, track: Track, lost: int, reason: str, *, queue: bool = True) -> Gone:
+    def _next(self, track: Track, entry: Entry, now: float, *, ahead: bool = True) -> Track:
+        """The track of the name's next generation; opened `ahead` of its turn, so that deleting it loses nothing."""
+        fresh = self._track(entry, track.stream.generation + 1)
+        fresh.changed_at = now
+        fresh.stop_at = track.stop_at
+        if ahead:
+            self._access.glimpse(fresh, entry)
+        return fresh
+
+    def _track(self, entry: Entry, generation: int, offset: int = 0, proof: bytes = b"") -> Track:
+        stream = Stream(entry.name, entry.base, entry.path, generation, entry.starts_at)
+        track = Track(stream, entry.order, entry, offset, proof)
+        evidence = decode(proof)
+        track.sure_bytes = evidence.size if evidence else 0
+        track.seen_bytes = self._access.size(entry, offset)
+        return track
+
+    def _lose(self, track: Track) -> None:
+        lost = max(track.unread_bytes, track.lost_until - track.offset)
+        self._out.append(self._end(track, lost, "deleted unread" if lost else "deleted"))
+
+    def _end(self, track: Track, lost: int, reason: str) -> Gone:
         track.close()
         track.gone, track.pending, track.retired = True, False, False
         self._tails.pop(track.stream.name, None)
         if lost:
             self._shout(track, lost, reason)
-        gone = Gone(track.stream, track.offset, lost, reason)
-        if queue:
-            self._out.append(gone)
-        return gone
+        return Gone(track.stream, track.offset, lost, reason)
 
     def _shout(self, track: Track, lost: int, reason: str) -> None:
         extra = {"file": track.stream.name, "offset": track.offset, "bytes": lost, "reason": reason}
         self._log.error("bytes lost unread", extra=extra)
 
-    # -- one file --------------------------------------------------------------------------------------------------
-
     def _pend(self, track: Track) -> None:
-        track.pending = not track.gone
-        if track.pending:
-            if track.stream.name not in self._queued:
-                self._queued.add(track.stream.name)
-                heapq.heappush(self._queue, (track.order, track.stream.name))
-            if track.stream.name in self._directory.newest:
-                self._live[track.stream.name] = track
-
-    def _open(self, track: Track, entry: Entry) -> bool:
-        """Open the file of `entry` for the track, not yet verified; False when it cannot be (said once)."""
-        try:
-            source = open_source(entry.path, compressed=entry.compressed)
-        except FileNotFoundError:
-            return False  # the next look sees it gone
-        except OSError as error:
-            self._block(track, error)
-            return False
-        track.close()
-        track.cutter = self._cutter(source, track.offset, b"", b"")
-        return True
-
-    def _cutter(self, source: Source, offset: int, head: bytes, tail: bytes) -> Cutter:
-        options = self._options
-        return Cutter(source, offset, head, tail, block_bytes=options.block_bytes, max_line_bytes=options.max_line_bytes)
-
-    def _verify(self, track: Track) -> bool:
-        """Compare the evidence with the open file, and make it the place to read from. Raises OSError."""
-        cutter = track.cutter
-        assert cutter is not None
-        found = check(track.proof, track.offset, cutter.source.read_at)
-        if found is None:
-            return False
-        if cutter.offset != track.offset or (cutter.head, cutter.tail) != found:
-            track.cutter = self._cutter(cutter.source, track.offset, *found)
-        track.verified = True
-        track.sure_bytes = max(track.seen_bytes, track.offset)
-        return True
-
-    def _settled_archive(self, track: Track) -> bool:
-        """Whether a gzip file ends where the position is: its trailer and its head tell, without reading all of it."""
-        entry, evidence = track.entry, decode(track.proof)
-        if entry is None or not entry.compressed or evidence is None or track.cutter is not None or track.lost_until:
-            return False
-        if gzip_size(entry.path) != track.offset & 0xFFFFFFFF or not self._open(track, entry):
-            return False
-        assert track.cutter is not None
-        same = digest(track.cutter.source.read_at(0, evidence.head_bytes)) == evidence.head_hash
-        track.close()
-        return same
-
-    def _size(self, entry: Entry, track: Track) -> int:
-        """Bytes of content: of a gzip file what its trailer states, which for a finished one is its settled offset."""
-        if not entry.compressed:
-            return entry.size
-        try:
-            stated = gzip_size(entry.path)
-        except OSError:
-            return track.offset
-        return max(track.offset, stated if stated <= MAX_RATIO * entry.size else entry.size)
-
-    def _block(self, track: Track, error: OSError) -> None:
-        track.pending = False
-        track.close()
-        name, words = track.stream.name, str(error.strerror or error)
-        if self._blocked.get(name) != words:
-            self._blocked[name] = words
-            self._log.warning("file cannot be read, looked at again later", extra={"file": name, "reason": words})
-
-    def _say_damage(self, source: Source) -> None:
-        if source.damage:
-            self._log.warning("rest of a damaged file cannot be read", extra={"file": source.path, "reason": source.damage})
+        if not track.gone and self._tracks.get(track.stream.name) is track:
+            self._turns.add(track, live=track.stream.name in self._directory.newest)
 
     def folders(self) -> list[str]:
         """The folders that can be watched now."""
@@ -530,9 +475,8 @@ class Walk:
 
     def close(self) -> None:
         """Give every descriptor back."""
-        for track in self._tracks.values():
-            track.close()
-
-
-def _no_order(stream: Stream) -> Order:
-    return (stream.starts_at or 0.0, stream.base, stream.name)
+        for first in self._tracks.values():
+            track: Track | None = first
+            while track is not None:
+                track.close()
+                track = track.after

@@ -1,0 +1,251 @@
+"""A model of the switch's CDR directory: what a switch, an operator and an accident do to it, and the account they owe.
+
+Every operation is done to real files and noted in plain Python. The model knows nothing of the agent: whoever uses it
+says when the agent looked (`saw`) and when it forgot (`forgot`), and hands over what came out (`check`).
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+FIRST_HOUR = datetime(2026, 4, 26, 0)
+"""Hour of the first file. Chosen: the domain's own example day."""
+
+TICK_NS = 10_000_000
+"""Time stamps of successive operations lie this far apart, more than any kernel's clock tick (4 ms at 250 Hz)."""
+
+
+class Place(NamedTuple):
+    """A whole line where it stands: base name of its file, byte offset, bytes with the newline."""
+
+    base: str
+    offset: int
+    line: bytes
+
+
+class Span(NamedTuple):
+    """Bytes of a file that were reported as lost."""
+
+    base: str
+    offset: int
+    end: int
+
+
+class Account(NamedTuple):
+    """What a history came to: each list must be empty except `unseen`, which nobody can be asked for."""
+
+    missing: list[Place]
+    invented: list[Place]
+    baseless: list[Span]
+    unseen: list[Place]
+
+
+class DirectoryModel:
+    """One directory. Operations return the base name they worked on, or None where there was nothing to work on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.files: dict[str, bytes] = {}
+        """Base name to present content, oldest first by name."""
+        self.archived: set[str] = set()
+        """Base names that are there as `.gz` only."""
+        self.removed: dict[str, bytes] = {}
+        """Last content of names that were deleted, for `restore`."""
+        self.written: set[Place] = set()
+        """Every whole line that ever stood somewhere."""
+        self.owed: set[Place] = set()
+        """Whole lines the agent has seen: each must come out, or be named as lost."""
+        self._largest: dict[str, int] = {}
+        self._halves: set[tuple[str, int, bytes]] = set()
+        self._hour = FIRST_HOUR
+        self._count = 0
+        self._clock_ns = folder.stat().st_mtime_ns
+
+    # -- what a switch does ----------------------------------------------------------------------------------------
+
+    def new_hour(self) -> str:
+        """The switch opens its next file, empty as yet."""
+        base = f"{self._hour:%Y%m%d%H}.txt"
+        self._hour += timedelta(hours=1)
+        self._put(base, b"", append=False)
+        return base
+
+    def skip_hour(self) -> None:
+        """An hour in which the switch writes no file."""
+        self._hour += timedelta(hours=1)
+
+    def append(self, lines: int = 1, *, width: int = 40, cut_bytes: int = 0, base: str | None = None) -> str:
+        """Lines at the end of the newest file (or `base`), the last `cut_bytes` bytes still missing (`finish` adds them)."""
+        base = base or self.newest() or self.new_hour()
+        text = b"".join(self.line(width) for _ in range(lines))
+        self._put(base, text[: len(text) - cut_bytes], append=True)
+        return base
+
+    def finish(self, base: str | None = None) -> str | None:
+        """The newline that a half last line lacks."""
+        base = base or self.newest()
+        if base is None or base in self.archived or self.files[base].endswith(b"\n") or not self.files[base]:
+            return None
+        self._put(base, b"\n", append=True)
+        return base
+
+    def delete_oldest(self) -> str | None:
+        """What the switch does past SERVER_CDR_FILE_WRITE_MAX."""
+        return self.delete(min(self.files, default=None))
+
+    def go_back(self) -> str | None:
+        """The clock is set back: lines are appended to the last file but one, under a name that recurs."""
+        names = sorted(self.files.keys() - self.archived)
+        return self.append(base=names[-2]) if len(names) > 1 else None
+
+    # -- what an operator or an accident does ----------------------------------------------------------------------
+
+    def delete(self, base: str | None) -> str | None:
+        """Remove a file, whatever its form."""
+        if base is None or base not in self.files:
+            return None
+        self.removed[base] = self.files.pop(base)
+        (self.path(base)).unlink()
+        self.archived.discard(base)
+        self._stamp(None)
+        return base
+
+    def recreate(self, base: str | None) -> str | None:
+        """Delete and create again with other content; most file systems give the same inode."""
+        if self.delete(base) is None or base is None:
+            return None
+        self._put(base, self.line(40) * 1 + self.line(60), append=False)
+        return base
+
+    def rewrite(self, base: str | None, lines: int = 3) -> str | None:
+        """Other content in the same inode."""
+        if base is None or base not in self.files or base in self.archived:
+            return None
+        self._put(base, b"".join(self.line(40) for _ in range(lines)), append=False)
+        return base
+
+    def truncate(self, base: str | None, share: float) -> str | None:
+        """Keep only the beginning."""
+        if base is None or base not in self.files or base in self.archived:
+            return None
+        self._put(base, self.files[base][: int(len(self.files[base]) * share)], append=False)
+        return base
+
+    def restore(self, base: str | None) -> str | None:
+        """Put a deleted file back from a copy: same content, another inode."""
+        if base is None or base in self.files or base not in self.removed:
+            return None
+        self._put(base, self.removed[base], append=False)
+        return base
+
+    def copy_over(self, base: str | None) -> str | None:
+        """Replace a file by a copy of itself, as a backup tool or an editor does."""
+        if base is None or base not in self.files or base in self.archived:
+            return None
+        copy = self.folder / ".copy"
+        copy.write_bytes(self.files[base])
+        copy.rename(self.path(base))
+        self._stamp(self.path(base))
+        return base
+
+    def compress(self, base: str | None) -> str | None:
+        """What `gzip FILE` does: the archive is complete before the plain file goes."""
+        if base is None or base not in self.files or base in self.archived:
+            return None
+        plain = self.path(base)
+        (self.folder / (base + ".gz")).write_bytes(gzip.compress(self.files[base], 1))
+        plain.unlink()
+        self.archived.add(base)
+        self._stamp(self.path(base))
+        return base
+
+    # -- looking at it ---------------------------------------------------------------------------------------------
+
+    def newest(self) -> str | None:
+        """The name that sorts last, unless it is archived."""
+        base = max(self.files, default=None)
+        return None if base in self.archived else base
+
+    def path(self, base: str) -> Path:
+        """Where a present file is."""
+        return self.folder / (base + ".gz" if base in self.archived else base)
+
+    def line(self, width: int) -> bytes:
+        """A line like no other, `width` bytes with its newline."""
+        self._count += 1
+        return (b"%08d|" % self._count).ljust(width - 1, b"x") + b"\n"
+
+    # -- the account -----------------------------------------------------------------------------------------------
+
+    def saw(self) -> None:
+        """The agent has looked at the directory as it is now: from here on it owes every line in it."""
+        for base, content in self.files.items():
+            self.owed.update(places(base, 0, content))
+
+    def forgot(self) -> None:
+        """The agent lost its memory of what it had seen; what it owes is what it sees next."""
+        self.owed.clear()
+
+    def check(self, delivered: Iterable[Place], halves: Iterable[Place], lost: Iterable[Span]) -> Account:
+        """Hold what came out against what was written.
+
+        `delivered` are whole lines, `halves` unterminated ones, `lost` the spans reported as lost.
+        """
+        delivered, halves, lost = set(delivered), set(halves), list(lost)
+        whole = {(half.base, half.offset, half.line + b"\n") for half in halves}  # its newline came after it was taken
+        missing = [
+            place
+            for place in self.owed - delivered
+            if place not in whole and not any(_within(place, span) for span in lost)
+        ]  # fmt: skip
+        invented = [place for place in delivered - self.written if not _continues(place, halves)]
+        invented += [half for half in halves if tuple(half) not in self._halves]
+        baseless = [span for span in lost if span.end > self._largest.get(span.base, 0) or span.end <= span.offset]
+        unseen = sorted(self.written - self.owed - delivered)
+        return Account(sorted(missing), sorted(invented), baseless, unseen)
+
+    def _put(self, base: str, data: bytes, *, append: bool) -> None:
+        path = self.path(base)
+        with path.open("ab" if append else "r+b" if path.exists() else "wb") as file:
+            file.write(data)
+            file.truncate()
+        content = self.files.get(base, b"") + data if append else data
+        self.files[base] = content
+        self.files = dict(sorted(self.files.items()))
+        self._largest[base] = max(self._largest.get(base, 0), len(content))
+        self.written.update(places(base, 0, content))
+        start = content.rfind(b"\n") + 1
+        if content[start:]:
+            self._halves.add((base, start, content[start:]))
+        self._stamp(path)
+
+    def _stamp(self, path: Path | None) -> None:
+        self._clock_ns += TICK_NS
+        for touched in (path, self.folder):
+            if touched is not None:
+                os.utime(touched, ns=(self._clock_ns, self._clock_ns))
+
+
+def places(base: str, offset: int, data: bytes) -> list[Place]:
+    """The whole lines in a stretch of content that begins at `offset`."""
+    found = []
+    for line in data.splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            found.append(Place(base, offset, line))
+        offset += len(line)
+    return found
+
+
+def _within(place: Place, span: Span) -> bool:
+    return place.base == span.base and span.offset <= place.offset and place.offset + len(place.line) <= span.end
+
+
+def _continues(place: Place, halves: set[Place]) -> bool:
+    """The rest of a line whose first half had been taken, when its file was written on after all."""
+    return any(half.base == place.base and half.offset + len(half.line) == place.offset for half in halves)

@@ -1,0 +1,129 @@
+"""Conservation of the input `files`: whatever happens to the directory, every line seen comes out or is named as lost."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from directory_model import DirectoryModel
+from files_reader import Clock, Reader, make
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+STILL_S = 120.0
+
+
+class Conservation(RuleBasedStateMachine):
+    """Arbitrary writes, rotations, deletions, rewrites, copies and crashes against the model of the directory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = Path(tempfile.mkdtemp(prefix="vosship-model-"))
+        self.model = DirectoryModel(self.root / "cdr")
+        self.clock = Clock()
+        files = make(self.root, self.clock, block_bytes=1024, max_line_bytes=1024, rescan_s=1.0, hold_files=2, report_gaps=False)
+        self.reader = Reader(files)
+        self.model.new_hour()
+
+    def some(self, number: int) -> str | None:
+        """One of the names there are."""
+        names = sorted(self.model.files)
+        return names[number % len(names)] if names else None
+
+    @rule(lines=st.integers(1, 60), width=st.integers(12, 200), cut=st.integers(0, 11))
+    def append(self, lines: int, width: int, cut: int) -> None:
+        self.model.append(lines, width=width, cut_bytes=cut)
+
+    @rule()
+    def new_hour(self) -> None:
+        self.model.new_hour()
+
+    @rule()
+    def finish(self) -> None:
+        self.model.finish()
+
+    @rule()
+    def go_back(self) -> None:
+        self.model.go_back()
+
+    @rule()
+    @precondition(lambda self: len(self.model.files) > 2)
+    def delete_oldest(self) -> None:
+        self.model.delete_oldest()
+
+    @rule(number=st.integers(0, 9))
+    def recreate(self, number: int) -> None:
+        self.model.recreate(self.some(number))
+
+    @rule(number=st.integers(0, 9), lines=st.integers(1, 40))
+    def rewrite(self, number: int, lines: int) -> None:
+        self.model.rewrite(self.some(number), lines)
+
+    @rule(number=st.integers(0, 9), share=st.floats(0, 1))
+    def truncate(self, number: int, share: float) -> None:
+        self.model.truncate(self.some(number), share)
+
+    @rule(number=st.integers(0, 9))
+    def restore(self, number: int) -> None:
+        names = sorted(self.model.removed)
+        self.model.restore(names[number % len(names)] if names else None)
+
+    @rule(number=st.integers(0, 9))
+    def copy_over(self, number: int) -> None:
+        self.model.copy_over(self.some(number))
+
+    @rule(number=st.integers(0, 9))
+    def compress(self, number: int) -> None:
+        self.model.compress(self.some(number))
+
+    @rule()
+    def look(self) -> None:
+        self.clock.at += 1.0
+        self.reader.look()
+        self.model.saw()
+
+    @rule()
+    def stand_still(self) -> None:
+        self.clock.at += STILL_S
+
+    @rule(count=st.integers(1, 4))
+    def take(self, count: int) -> None:
+        self.reader.take(count)
+
+    @rule()
+    def settle(self) -> None:
+        self.reader.settle()
+
+    @rule()
+    def restart(self) -> None:
+        self.reader.restart()
+        self.model.forgot()
+        self.look()
+
+    def teardown(self) -> None:
+        try:
+            for _ in range(4):
+                self.look()
+                self.reader.take()
+                self.clock.at += STILL_S + 1
+            self.reader.settle()
+            self.reader.check_tiling()
+            account = self.model.check(self.reader.lines(), self.reader.halves(), self.reader.lost())
+            assert not account.missing, account.missing[:3]
+            assert not account.invented, account.invented[:3]
+            assert not account.baseless, account.baseless[:3]
+        finally:
+            self.reader.walk.close()
+            shutil.rmtree(self.root)
+
+
+TestConservation = Conservation.TestCase
+TestConservation.settings = settings(
+    max_examples=int(__import__("os").environ.get("N", "60")),
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
