@@ -222,7 +222,8 @@ def test_a_stray_delimiter_stays_dead_when_tried_again_alone() -> None:
     processor = cdr()
     first = read(processor, block(REGULAR, stray, REGULAR))
     assert [record.reason for record in first] == ["", "stray_delimiter", ""]
-    assert read(processor, revived(dead_line(first[1])))[0].reason == "stray_delimiter"
+    for _ in range(5):
+        assert read(processor, revived(dead_line(first[1])))[0].reason == "stray_delimiter"
     assert read(cdr(), revived(dead_line(first[1])))[0].reason == "stray_delimiter"
 
 
@@ -245,6 +246,17 @@ def test_two_streams_of_different_width_and_layout_do_not_disturb_each_other() -
         assert read(processor, block(narrow, name="2026042611.txt"))[0].fields["layout"] == "pipe"
         assert read(processor, block(csv, name="cdr_20260426_120000.csv"))[0].fields["layout"] == "csv-52"
         assert read(processor, block(REGULAR, name="2026042612.txt"))[0].fields["calleePdd"] == 1730
+
+
+def test_a_name_that_recurs_with_other_content_is_judged_anew() -> None:
+    """A second generation of a file, after the clock went back, may be of another width than the first."""
+    processor = cdr()
+    read(processor, block(*[REGULAR] * 60))
+    again = block(b"|".join(REGULAR.split(b"|")[:17]), REGULAR)
+    again.stream = msgspec.structs.replace(again.stream, generation=2)
+    narrow, stray = read(processor, again)
+    assert "tags" not in narrow.fields
+    assert stray.reason == "stray_delimiter"
 
 
 def test_lines_of_two_layouts_in_one_stream_are_both_read() -> None:

@@ -59,8 +59,9 @@ def read(records: Sequence[Record], count: int, hold_unit: str, values: Values, 
                 "callerGatewayId": caller_gateway, "calleeGatewayId": callee_gateway, "callerIp": addresses[caller_ip],
                 "calleeIp": addresses[callee_ip], "callerAccessE164": caller_access, "calleeAccessE164": callee_access,
                 "callerToGatewayE164": caller_out, "calleeToGatewayE164": callee_out, "calleeBilling": wholes[payer],
-                "billingMode": wholes[mode], "calleePdd": int(callee_delay) if callee_delay.isdecimal() else wholes[callee_delay], "call.answered": hold_ms > 0,
+                "billingMode": wholes[mode], "call.answered": hold_ms > 0,
                 "callerPdd": int(caller_delay) if caller_delay.isdecimal() else wholes[caller_delay],
+                "calleePdd": int(callee_delay) if callee_delay.isdecimal() else wholes[callee_delay],
             }  # fmt: skip
         except ValueError:  # of any of the conversions, or of decoding
             left.append(record)
