@@ -34,7 +34,7 @@ data_dir: {data_dir}          # positions, the embedded store and the spool
 inputs:
   cdr:
     type: files
-    paths: [{paths}]
+    paths: [{paths}]          # the other family, if the switch writes it instead: cdr_*.csv
 
 # processors: [cdr, codes]    # the default: typed fields, then codes in words
 
