@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from vosship.errors import FatalError
@@ -21,7 +21,7 @@ from vosship_cdr.recognition import SETTLED_LINES, Anchors, Recognised, is_title
 from vosship_cdr.splitting import BOM, BOM_BYTES, decode, split
 from vosship_cdr.streams import Streams, StreamState
 from vosship_cdr.units import LAST_CALL
-from vosship_cdr.values import Clock
+from vosship_cdr.values import Clock, Instant
 
 REVOTE_LINES = 20
 """Chosen: so many lines of one block, none with the stream's column count, show that the switch was upgraded within a file."""
@@ -136,22 +136,29 @@ class Cdr:
 
     def _fill(self, record: Record, text: str, state: StreamState, tags: list[str], *, unterminated: bool) -> None:
         layout, parts = self._parts(text, state)
-        if is_title(parts):
-            record.drop("title")
-            return
-        want = state.count if layout is state.layout and state.count else self._usual(layout, len(parts))
-        if unterminated:
-            if len(parts) != (state.count or self.streams.last_count or len(layout.columns)):
-                raise UnreadableError("unterminated", f"{len(parts)} columns and no newline")
-            tags.append("unterminated")
-        parts = self._fitted(parts, layout, want, tags)
-        found, stop = build(parts, layout, self._unit(layout), self._values, tags)
+        try:
+            found, stop = self._built(parts, layout, state, tags, unterminated=unterminated)
+        except UnreadableError:
+            if is_title(parts):
+                record.drop("title")
+                return
+            raise
         if not state.earliest_s <= stop[2] <= state.latest_s:
             raise UnreadableError("clock_skew", f"it stopped at {stop[0]}, far from its file's name")
         if tags:
             found["tags"] = [*record.fields.get("tags", ()), *tags]
         record.fields = {**record.fields, **found}
         record.day, record.at = stop[1], stop[2]
+
+    def _built(
+        self, parts: list[str], layout: Layout, state: StreamState, tags: list[str], *, unterminated: bool
+    ) -> tuple[dict[str, Any], Instant]:
+        want = state.count if layout is state.layout and state.count else self._usual(layout, len(parts))
+        if unterminated:
+            if len(parts) != (state.count or self.streams.last_count or len(layout.columns)):
+                raise UnreadableError("unterminated", f"{len(parts)} columns and no newline")
+            tags.append("unterminated")
+        return build(self._fitted(parts, layout, want, tags), layout, self._unit(layout), self._values, tags)
 
     def _parts(self, text: str, state: StreamState) -> tuple[Layout, list[str]]:
         layout = state.layout or self._only or PIPE

@@ -39,14 +39,11 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
 
     def index(self, name: str) -> int:
         """The position, from 0, of the column whose field is `name`. Raises KeyError when the layout has none."""
-        for position, column in enumerate(self.columns):
-            if column.name == name:
-                return position
-        raise KeyError(name)
+        return _POSITIONS[self.name][name]
 
     def has(self, name: str) -> bool:
         """Whether the layout carries that field."""
-        return any(column.name == name for column in self.columns)
+        return name in _POSITIONS[self.name]
 
 
 COLUMNS: dict[str, Column] = {
@@ -185,6 +182,10 @@ TABLE_CURRENT = Layout(
 )
 
 LAYOUTS: dict[LayoutName, Layout] = {layout.name: layout for layout in (PIPE, CSV_52, DATAGRAM_46, TABLE_CURRENT)}
+
+_POSITIONS: dict[LayoutName, dict[str, int]] = {
+    layout.name: {column.name: position for position, column in enumerate(layout.columns)} for layout in LAYOUTS.values()
+}
 
 _RESOLUTION = {"date": "s", "holdTime": "ms", "callerPdd": "ms", "calleePdd": "ms"}
 

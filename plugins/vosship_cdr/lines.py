@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vosship_cdr.layout import Layout
+from vosship_cdr.layout import COLUMNS, Layout
 from vosship_cdr.options import CdrOptions
 from vosship_cdr.rounding import Round, rounder
 from vosship_cdr.values import MILLIS, SECONDS, Clock, Holding, Instant, Memo, Minutes, UnfitError, address, money, whole
+
+Convert = Callable[[str], Any]
+Plan = list[tuple[str, Convert | None]]
+
+_UNFIT_TAGS = {"ip": "bad_ip", "date": "bad_date", "long": "bad_number", "double": "bad_number"}
+"""The tag of a value left out, by its column's type."""
 
 
 class UnreadableError(ValueError):
@@ -43,6 +49,32 @@ class Values:
                 name: rounder(rule, f"rounding.gateways.{name}") for name, rule in options.rounding.gateways.items()
             }
 
+        self._dates: Memo[str] = Memo(lambda text: "" if text.strip() == "0" else clock.convert(text)[0])
+        self._amounts: Memo[float | str] = Memo(money)
+        self._plans: dict[tuple[str, str], Plan] = {}
+
+    def plan(self, layout: Layout, hold_unit: str) -> Plan:
+        """Each column's field and conversion (None: the text as it is), in the layout's order."""
+        key = (layout.name, hold_unit)
+        if key not in self._plans:
+            converters: dict[str, Convert | None] = {
+                "keyword": None,
+                "ip": self.addresses.__getitem__,
+                "date": self._dates.__getitem__,
+                "long": self.wholes.__getitem__,
+                "double": self._amounts.__getitem__,
+            }
+            special: dict[str, Convert] = {
+                "startTime": self._instant_text,
+                "stopTime": self._instant_text,
+                "holdTime": self.holdings[hold_unit].__getitem__,
+            }
+            self._plans[key] = [(column.name, special.get(column.name) or converters[column.type]) for column in layout.columns]
+        return self._plans[key]
+
+    def _instant_text(self, text: str) -> str:
+        return self.instants[text][0]
+
     def billed_s(self, fields: dict[str, Any], hold_ms: int) -> int | None:
         """Billed seconds by the configured rule of the call's gateway; None without a rule."""
         if self._round is None:
@@ -53,32 +85,26 @@ class Values:
 def build(parts: list[str], layout: Layout, hold_unit: str, values: Values, tags: list[str]) -> tuple[dict[str, Any], Instant]:
     """Fields of one line whose positions are trusted, and its stop. Adds to `tags`.
 
-    A value that does not fit its column's type is left out of its field, kept in `extra` as `name=text` and tagged `bad_ip`
-    or `bad_number`, so that the mapping never refuses a whole call for it. The two times and holdTime are no such values:
-    without them it is no call. Raises UnreadableError (`bad_time`, `bad_number`).
+    A value that does not fit its column's type is left out of its field, kept in `extra` as `name=text` and tagged `bad_ip`,
+    `bad_date` or `bad_number`, so that the mapping never refuses a whole call for it. The two times and holdTime are no such
+    values: without them it is no call. Raises UnreadableError (`bad_time`, `bad_number`).
     """
     start, stop, hold_ms = _essentials(parts, layout, hold_unit, values)
     unfit: list[str] = []
     fields: dict[str, Any] = {"@timestamp": stop[0], "layout": layout.name}
-    for column, text in zip(layout.columns, parts, strict=False):
-        name = column.name
-        if name == "holdTime":
-            fields[name] = hold_ms
-        elif not text:
+    for (name, convert), text in zip(values.plan(layout, hold_unit), parts, strict=False):
+        if not text:
             continue
-        elif column.type == "keyword":
+        if convert is None:
             fields[name] = text
-        elif text.strip():
-            try:
-                value = _converters(values)[column.type](text)
-            except UnfitError:
-                if name == "startTime" or name == "stopTime":
-                    raise
+            continue
+        try:
+            if (value := convert(text)) != "":
+                fields[name] = value
+        except UnfitError:
+            if text.strip():
                 unfit.append(f"{name}={text}")
-                _tag(tags, "bad_ip" if column.type == "ip" else "bad_number")
-            else:
-                if value != "":
-                    fields[name] = value
+                _tag(tags, _UNFIT_TAGS[COLUMNS[name].type])
     finish(fields, start, stop, hold_ms, values, tags)
     set_beyond(fields, parts[len(layout.columns) :], unfit, values)
     return fields, stop
@@ -94,15 +120,6 @@ def _essentials(parts: list[str], layout: Layout, hold_unit: str, values: Values
         return start, stop, values.holdings[hold_unit][parts[layout.index("holdTime")]]
     except UnfitError as error:
         raise UnreadableError("bad_number", str(error)) from error
-
-
-def _converters(values: Values) -> dict[str, Callable[[str], Any]]:
-    return {
-        "ip": values.addresses.__getitem__,
-        "date": lambda text: "" if text.strip() in ("", "0") else values.instants[text][0],
-        "long": values.wholes.__getitem__,
-        "double": money,
-    }
 
 
 def finish(fields: dict[str, Any], start: Instant, stop: Instant, hold_ms: int, values: Values, tags: list[str]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from ipaddress import ip_address
+from math import isfinite
 from typing import Generic, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -80,11 +81,6 @@ MILLIS: tuple[str, ...] = tuple(f"{ms:03d}Z" for ms in range(1000))
 """The end of a written time, by its milliseconds."""
 
 
-def written(at_ms: int) -> str:
-    """Epoch milliseconds as documents write times, UTC."""
-    return (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 Instant = tuple[str, str, int, int, tuple[str, ...]]
 """A time: as written (UTC), its day in the switch's zone (`2026.04.26`), epoch seconds, epoch ms, tags."""
 
@@ -100,11 +96,14 @@ class Clock:
         self._zone = zone
         self._times = times
         self._minutes: dict[str, Instant] = {}
+        self._utc_minutes: dict[int, tuple[str, str]] = {}
         # Only where a text can be a time at all: then the seconds of a known minute are added to it (measured: 1 us, not 8).
         self._by_minute = times in ("auto", "text")
 
     def convert(self, text: str) -> Instant:
         """The instant of one text. Raises UnfitError for what is no time, and before 1970 or after 9999."""
+        if len(text) == 13 and self._times in ("auto", "epoch_ms") and text.isascii() and text.isdecimal():
+            return self._instant(int(text), ())
         if self._by_minute and len(text) == 19 and text[16] == ":" and (second := text[17:]) in _SECONDS_OF_MINUTE:
             minute = text[:17]
             base = self._minutes.get(minute)
@@ -153,11 +152,22 @@ class Clock:
     def _instant(self, at_ms: int, tags: tuple[str, ...]) -> Instant:
         if not EARLIEST_MS <= at_ms <= LATEST_MS:
             raise UnfitError("the time is before 1970 or after 9999")
+        minute, past_ms = divmod(at_ms, 60_000)
+        base = self._utc_minutes.get(minute) or self._utc_minute(minute)
+        text = f"{base[0]}{SECONDS[past_ms // 1000]}{MILLIS[past_ms % 1000]}"
+        return text, base[1], at_ms // 1000, at_ms, tags
+
+    def _utc_minute(self, minute: int) -> tuple[str, str]:
+        """A minute's written beginning and its day in the switch's zone: no offset since 1972 has seconds."""
+        utc = _EPOCH + timedelta(minutes=minute)
         try:
-            day = (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(self._zone)
+            day = utc.astimezone(self._zone)
         except OverflowError as error:
             raise UnfitError("the time is after 9999 in the switch's zone") from error
-        return written(at_ms), f"{day.year:04d}.{day.month:02d}.{day.day:02d}", at_ms // 1000, at_ms, tags
+        if len(self._utc_minutes) >= MEMO_ENTRIES:
+            self._utc_minutes.clear()
+        base = self._utc_minutes[minute] = utc.isoformat()[:17], f"{day.year:04d}.{day.month:02d}.{day.day:02d}"
+        return base
 
 
 def address(text: str) -> str:
@@ -184,18 +194,16 @@ def whole(text: str) -> int | str:
     return number
 
 
+_AMOUNT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
+
+
 def money(text: str) -> float | str:
     """An amount, or "" for none. Raises UnfitError for what JSON or a `double` cannot hold."""
     if not text:
         return ""
-    text = text.strip()
-    try:
-        amount = Decimal(text)
-    except InvalidOperation as error:
-        raise UnfitError(f"{text[:40]!r} is no amount") from error
-    if not amount.is_finite() or not float("-inf") < float(amount) < float("inf"):
-        raise UnfitError(f"{text[:40]!r} is no finite amount")
-    return float(amount)
+    if not _AMOUNT.fullmatch(text.strip()) or not isfinite(amount := float(text)):
+        raise UnfitError(f"{text[:40]!r} is no amount")
+    return amount
 
 
 LONGEST_HOLD_MS = 366 * 86_400_000
