@@ -35,7 +35,7 @@ def test_one_poisoned_document_is_told_from_its_neighbours(search_node: Node, tm
         document(4, **{"labels.team": "a"}),
         document(5, holdTime="12x"),
         document(6, callerE164="9" * 40_000),
-        document(7, **{"caller.geo.location": "23.7,90.4", "call.answered": True}),
+        document(7, DAY, **{"caller.geo.location": "23.7,90.4", "call.answered": True}),
     ]
     (outcomes,) = send(output(search_node.engine, search_node.url, tmp_path), batch)
     bad = "rejected mapping"

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -254,7 +255,7 @@ def test_the_wrong_kind_of_server_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_credentials_are_sent_and_never_shown(
-    cluster: Cluster, options: dict[str, str], header: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    cluster: Cluster, options: dict[str, Any], header: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The header arrives; no message, log or repr repeats a secret, not even at DEBUG and when it is refused."""
     caplog.set_level(logging.DEBUG)
@@ -305,7 +306,7 @@ def test_tls_is_verified_unless_told_otherwise(tmp_path: Path) -> None:
         ({"retention_days": 2, "warm_after_days": 2}, "warm_after_days"),
     ],
 )
-def test_options_that_do_not_fit_stop_the_start(options: dict[str, object], path: str, tmp_path: Path) -> None:
+def test_options_that_do_not_fit_stop_the_start(options: dict[str, Any], path: str, tmp_path: Path) -> None:
     """Each contradiction names its option and repeats no secret."""
     with pytest.raises(ConfigError) as raised:
         output("opensearch", "http://localhost:9200", tmp_path, **options)

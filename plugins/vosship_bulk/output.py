@@ -54,6 +54,8 @@ class _Bulk:
 
     async def send(self, batch: Sequence[Document]) -> Sequence[Outcome]:
         """One `_bulk` request with operation `create`; a document that is there already is DUPLICATE."""
+        if not batch:
+            return ()
         if self._threads is None:
             self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix=f"vosship-{self._context.name}")
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._send, batch)

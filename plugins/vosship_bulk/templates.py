@@ -35,6 +35,9 @@ PRIORITY = 500
 KEYWORD_CHARACTERS = 8191
 """A longer keyword is kept but not indexed: Lucene refuses terms over 32,766 bytes, and a character takes up to four."""
 
+_LABELS = Field(name="labels", type="object", description="Whatever an operator's own tables add; its names are free.")
+"""The one place below which new fields are taken."""
+
 _PLAIN = {"keyword", "ip", "date", "long", "integer", "double", "boolean", "geo_point"}
 
 
@@ -43,7 +46,7 @@ def mapping(schema: Schema) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for field in schema:
         _place(properties, field)
-    properties.setdefault("labels", {"type": "object", "dynamic": True})
+    _place(properties, _LABELS)
     body: dict[str, Any] = {
         "dynamic": "strict",
         "date_detection": False,
@@ -64,12 +67,15 @@ def _place(properties: dict[str, Any], field: Field) -> None:
     *parents, leaf = field.name.split(".")
     for parent in parents:
         inner = properties.setdefault(parent, {"properties": {}})
-        if "properties" not in inner:
+        if inner.get("type", "object") != "object":
             raise ConfigError(f"the field {field.name!r} lies below {parent!r}, which is a field itself")
-        properties = inner["properties"]
-    if leaf in properties:
-        raise ConfigError(f"the field {field.name!r} has fields below it", hint="rename one of them in the plugin that is yours")
-    properties[leaf] = _typed(field)
+        properties = inner.setdefault("properties", {})
+    body = _typed(field)
+    if "properties" in properties.get(leaf, ()):
+        if field.type != "object":
+            raise ConfigError(f"the field {field.name!r} has fields below it", hint="rename one of the two")
+        body = {**body, **properties[leaf]}
+    properties[leaf] = body
 
 
 def _typed(field: Field) -> dict[str, Any]:
@@ -83,7 +89,7 @@ def _typed(field: Field) -> dict[str, Any]:
     if field.type == "keyword" and field.indexed:
         body["ignore_above"] = KEYWORD_CHARACTERS
     if field.type == "date":
-        body["format"] = "strict_date_time||epoch_millis"
+        body["format"] = "strict_date_optional_time||epoch_millis"
     if not field.indexed:
         body["index"] = False
     if not field.doc_values:
@@ -178,6 +184,8 @@ def flat_fields(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tup
     for name, body in properties.items():
         dotted = f"{prefix}{name}"
         if "properties" in body and body.get("type", "object") == "object":
+            if body.get("dynamic") in (True, "true"):
+                yield dotted, {"type": "object"}
             yield from flat_fields(body["properties"], dotted + ".")
         else:
             yield dotted, body

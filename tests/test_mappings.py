@@ -1,0 +1,115 @@
+"""Templates and lifecycle made from the schema, and the generated copies below mappings/."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bulk_parts import FIELDS
+from tests.nodes import Node
+from vosship.errors import ConfigError, HaltedError
+from vosship.events import Field
+from vosship.schema import Schema
+from vosship_bulk.options import Options
+from vosship_bulk.templates import flat_fields, lifecycle, mapping, settings, template_of, templates
+
+MAPPINGS = Path(__file__).parent.parent / "mappings"
+
+
+def field(name: str, kind: Any = "keyword", **more: Any) -> Field:
+    """A field, described."""
+    return Field(name=name, type=kind, description="A field.", **more)
+
+
+def mapped(*fields: Field) -> dict[str, Any]:
+    """The mapping of these fields beside the envelope's."""
+    return mapping(Schema([("test", fields)]))
+
+
+def test_generated_files_are_fresh() -> None:
+    """mappings/ is what the code makes today; otherwise `python mappings/generate.py` was forgotten."""
+    done = subprocess.run([sys.executable, MAPPINGS / "generate.py", "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.real_server
+def test_each_server_takes_the_generated_templates_whole(search_node: Node) -> None:
+    """Every type and setting exists on the engine; an index made from it maps exactly the schema's fields, strictly."""
+    for name, index in (("vos3000-calls", "vos3000-fwd-2026.04.26"), ("vos3000-findings", "vos3000-findings-2026.04")):
+        body = json.loads((MAPPINGS / f"{search_node.engine}-template-{name}.json").read_text())
+        body["template"]["settings"]["index"].pop("lifecycle", None)  # needs a feature this distribution lacks
+        assert search_node.call("PUT", f"/_index_template/{name}", body)[0] == 200
+        assert search_node.call("PUT", f"/{index}")[0] == 200
+        _, found = search_node.call("GET", f"/{index}/_mapping")
+        ours = {key: value.get("type") for key, value in flat_fields(body["template"]["mappings"]["properties"])}
+        theirs = {key: value.get("type") for key, value in flat_fields(found[index]["mappings"]["properties"])}
+        assert theirs == ours
+        assert len(ours) > 80
+
+
+def test_dotted_names_nest_and_keep_their_types() -> None:
+    """Dots make objects; aliases point, unsearchable fields say so, labels stay open whoever declares them."""
+    properties = mapped(*FIELDS, field("labels.team"), field("raw", indexed=False, doc_values=False))["properties"]
+    assert properties["caller"]["properties"]["gateway"]["properties"]["name"]["type"] == "keyword"
+    assert properties["source"]["properties"]["ip"] == {"type": "alias", "path": "callerIp"}
+    assert properties["raw"] == {"type": "keyword", "index": False, "doc_values": False}
+    for fields in (
+        (field("labels.team"), field("labels", "object")),
+        (field("labels", "object"), field("labels.team")),
+        (field("labels.team"),),
+    ):
+        labels = mapped(*fields)["properties"]["labels"]
+        assert labels["dynamic"] is True
+        assert labels["properties"]["team"]["type"] == "keyword"
+    assert mapped()["properties"]["labels"] == {"type": "object", "dynamic": True}
+
+
+@pytest.mark.parametrize("names", [("caller", "caller.name"), ("caller.name", "caller")])
+def test_a_field_below_a_field_is_refused(names: tuple[str, str]) -> None:
+    """A name cannot be a value and hold others at once, in whatever order they are declared."""
+    with pytest.raises(ConfigError, match="'caller"):
+        mapped(*map(field, names))
+
+
+def test_the_mark_changes_with_the_mapping_and_with_nothing_else() -> None:
+    """The digest in `_meta` tells two mappings apart, and not two descriptions."""
+    digest = mapped(*FIELDS)["_meta"]["vosship"]["digest"]
+    assert mapped(*FIELDS[::-1])["_meta"]["vosship"]["digest"] == digest
+    assert mapped(*FIELDS, field("another"))["_meta"]["vosship"]["digest"] != digest
+
+
+def test_each_series_has_its_template() -> None:
+    """Days and months of the four series are covered; anything else halts."""
+    assert template_of("vos3000-cdr-2026.04.26") == template_of("vos3000-fwd-2026.04.26") == "vos3000-calls"
+    assert template_of("vos3000-findings-2026.04") == template_of("vos3000-reconcile-2026.04") == "vos3000-findings"
+    with pytest.raises(HaltedError):
+        template_of("logs-2026.04.26")
+
+
+def test_settings_follow_the_options() -> None:
+    """Copies, shards and refresh as configured; a day's age counts from its name, a month's name has no day to count from."""
+    index = settings(Options(shards=2, replicas=3, refresh_interval_s=1.5, codec="default"), "vos3000-calls", lifecycle=True)[
+        "index"
+    ]
+    assert (index["number_of_shards"], index["number_of_replicas"], index["refresh_interval"]) == (2, 3, "1500ms")
+    assert "auto_expand_replicas" not in index
+    assert index["lifecycle"] == {"name": "vos3000", "parse_origination_date": True}
+    assert settings(Options(), "vos3000-findings", lifecycle=True)["index"]["lifecycle"] == {"name": "vos3000"}
+    assert all("lifecycle" not in str(body) for body in templates(Schema([]), Options(), lifecycle=False).values())
+
+
+@pytest.mark.parametrize("engine", ["opensearch", "elasticsearch"])
+def test_nothing_is_deleted_or_merged_unless_asked(engine: Any) -> None:
+    """Without options a policy keeps days as they are; each option adds its phase, in order of age."""
+    assert "delete" not in str(lifecycle(engine, Options()))
+    assert "merge" not in str(lifecycle(engine, Options()))
+    full = str(lifecycle(engine, Options(warm_after_days=3, retention_days=90)))
+    assert full.index("3d") < full.index("90d")
+    only = str(lifecycle(engine, Options(retention_days=90)))
+    assert "90d" in only
+    assert "merge" not in only
