@@ -90,7 +90,9 @@ class DayFile:
         return parts.text(), parts.bound
 
     def chunks(self, query: Query) -> list[tuple[int, int, int, int]]:
-        """(newest stop, file, first, last) of every chunk that may hold calls asked for."""
+        """(newest stop, file, first, last) of every chunk that may hold calls asked for; none in a file just being made."""
+        if not self.columns:
+            return []
         conditions = [f"max_{query.time} >= ? AND min_{query.time} < ?"]
         bound: list[Any] = [query.from_ms, query.to_ms]
         for asked in (query.number, query.caller, query.callee):
@@ -237,8 +239,11 @@ def _merged(directory: Path, query: Query, opened: list[DayFile]) -> Iterator[Hi
             if source is None:
                 day = DayFile(path)
                 opened.append(day)
-                source = _Source(day, query)
                 chunks = day.chunks(query)
+                if not chunks:
+                    day.close()
+                    continue
+                source = _Source(day, query)
                 held[day] = len(chunks)
                 for newest, file, first, last in chunks:
                     heapq.heappush(queue, (-newest, 0, ("", first, f"{path.name}/{file}"), (file, first, last), source))
