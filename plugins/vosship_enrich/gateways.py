@@ -45,6 +45,7 @@ class Known(NamedTuple):
 
     sides: Mapping[str, Mapping[str, Gateway]]
     labels: Sequence[str]
+    rows: int
 
 
 class Gateways:
@@ -104,8 +105,7 @@ class Gateways:
         table.wait()
         if table.trouble:
             yield Remark("bad", table.trouble, "mend the table; the agent goes on with the old one")
-        gateways = {id(gateway) for side in table.value.sides.values() for gateway in side.values()}
-        yield Remark("good", f"{table.path}: {len(gateways)} gateways")
+        yield Remark("good", f"{table.path}: {table.value.rows} gateways")
         missing = self._saved()
         if missing:
             worst = sorted(missing, key=lambda name: (-missing[name], name))
@@ -148,7 +148,7 @@ class Gateways:
             for name, found in named.items():
                 if name and len(found) == 1:
                     known[each].setdefault(name, found[0])
-        return Known(known, self._labels)
+        return Known(known, self._labels, len({key for _, key in lines}))
 
     def _miss(self, name: str) -> Gateway:
         unmatched = self._unmatched
@@ -188,7 +188,7 @@ class Gateways:
             for name, count in found.items():
                 counts[name] = counts.get(name, 0) + count
         known = self._table.value.sides
-        return {name: count for name, count in counts.items() if not (name in known["caller"] and name in known["callee"])}
+        return {name: count for name, count in counts.items() if name not in known["caller"] and name not in known["callee"]}
 
 
 def _join_labels(fields: dict[str, object], incoming: Mapping[str, str], outgoing: Mapping[str, str]) -> None:
