@@ -109,6 +109,16 @@ def test_an_agent_that_dies_is_said_aloud(tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
+def test_a_switch_that_cannot_write_is_said_aloud(tmp_path: Path) -> None:
+    """The demo does not go on without it: exit code 2 at once, and the agent has ended."""
+    (tmp_path / "cdr").write_text("a file where the directory should be")
+    running = begin(tmp_path)
+    _, err = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 2
+    assert "cannot make the directory" in err
+    assert "Traceback" not in err
+
+
 def test_no_call_found_is_exit_code_1(tmp_path: Path) -> None:
     """Half a call a second for one second makes none that could be found."""
     running = begin(tmp_path, "--seconds", "1", "--cps", "0.5")

@@ -150,8 +150,8 @@ class Demonstration:
         """Until `seconds` are over or `ending` is set. All children have ended when this returns or raises."""
         until = time.monotonic() + seconds if seconds is not None else float("inf")
         with self._agent_at_work() as agent:
-            with _at_work(self._switch):
-                while (left := until - time.monotonic()) > 0 and not ending.wait(min(LOOK_EVERY_S, left)):
+            with _at_work(self._switch) as switch:
+                while switch.is_alive() and (left := until - time.monotonic()) > 0 and not ending.wait(min(LOOK_EVERY_S, left)):
                     self._look(agent, display)
             patience = time.monotonic() + CATCH_UP_S
             while (last := self._look(agent, display)).unread_bytes or (last.found is None and last.answered):
@@ -229,8 +229,8 @@ class Demonstration:
 
 
 @contextlib.contextmanager
-def _at_work(switch: Simulation) -> Iterator[None]:
-    """The switch in a thread; an error of its own comes out here."""
+def _at_work(switch: Simulation) -> Iterator[threading.Thread]:
+    """The switch in a thread; it only ends early by an error, which comes out here."""
     failure: list[BaseException] = []
 
     def run() -> None:
@@ -242,7 +242,7 @@ def _at_work(switch: Simulation) -> Iterator[None]:
     thread = threading.Thread(target=run, name="switch")
     thread.start()
     try:
-        yield
+        yield thread
     finally:
         switch.stop()
         thread.join()
