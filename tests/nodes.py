@@ -121,10 +121,8 @@ class Node:
         for each in (signal.SIGCONT, sign):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, each)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            pass
         with contextlib.suppress(ProcessLookupError):  # a launcher may be gone before the server it launched
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
