@@ -31,6 +31,7 @@ REGULAR = (
     b"8801711000001|00441632960001|8801711000001|00441632960001|0|1|8120|1730"
 )
 ZONE = "Asia/Dhaka"
+CASES = Path(__file__).parent / "cases" / "cdr"
 
 
 def context(timezone: str = ZONE) -> Context:
@@ -89,6 +90,17 @@ def test_no_line_whatever_its_bytes_harms_its_neighbours(line: bytes) -> None:
     assert [records[0].fields, records[2].fields, records[3].fields] == [alone.fields] * 3
     assert records[1].fate in ("dead", "filtered") or (records[1].day and records[1].fields["@timestamp"])
     assert bool(records[1].reason) == bool(records[1].fate)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200) | st.lists(st.sampled_from([b'"', b'""', b",", b"|", b"a", b"1", b"\x81", b"\\"])).map(b"".join))
+def test_no_line_harms_its_neighbours_in_a_csv_file(line: bytes) -> None:
+    """Quotes that open and never close end with their own line: the calls around are read as ever."""
+    call_line = next((CASES / "csv-52").glob("input.*")).read_bytes().split(b"\n")[0]
+    records = read(cdr(), block(call_line, line.replace(b"\n", b""), call_line, name="cdr_20260426_120000.csv"))
+    assert records[0].fields == records[2].fields
+    assert records[0].fields["flowNo"] == "4455667788"
+    assert records[1].fate in ("dead", "filtered")
 
 
 _WORDS = (
@@ -176,7 +188,7 @@ def test_seconds_are_noticed_across_small_blocks_and_beside_a_clock_that_was_set
 
 def test_milliseconds_in_a_csv_file_halt_too() -> None:
     """holdTime in milliseconds where the layout has seconds is the same contradiction the other way round."""
-    line = next(Path("tests/cases/cdr/csv-52").glob("input.*")).read_bytes().split(b"\n")[0]
+    line = next((CASES / "csv-52").glob("input.*")).read_bytes().split(b"\n")[0]
     assert b",1730,21," in line
     lines = [line.replace(b",1730,21,", b",1730,%d," % (21000 + n)) for n in range(25)]
     with pytest.raises(FatalError, match="`hold_unit: ms`"):
@@ -240,12 +252,28 @@ def test_a_switch_upgraded_within_a_file_is_followed() -> None:
 def test_two_streams_of_different_width_and_layout_do_not_disturb_each_other() -> None:
     """What is remembered belongs to one stream: a CSV file between two pipe files of 17 and 19 columns."""
     processor = cdr()
-    csv = next(Path("tests/cases/cdr/csv-52").glob("input.*")).read_bytes().split(b"\n")[0]
+    csv = next((CASES / "csv-52").glob("input.*")).read_bytes().split(b"\n")[0]
     narrow = b"|".join(REGULAR.split(b"|")[:17])
     for _ in range(2):
         assert read(processor, block(narrow, name="2026042611.txt"))[0].fields["layout"] == "pipe"
         assert read(processor, block(csv, name="cdr_20260426_120000.csv"))[0].fields["layout"] == "csv-52"
         assert read(processor, block(REGULAR, name="2026042612.txt"))[0].fields["calleePdd"] == 1730
+
+
+def test_a_wide_file_met_in_its_middle_is_believed_after_a_few_lines() -> None:
+    """After a restart single lines of 20 columns are no proof of a further column; three of them are, and the dead ones heal."""
+    processor = cdr()
+    wide = REGULAR + b"|447700900123"
+    found = [read(processor, block(wide, offset=5000 + number * 300))[0] for number in range(4)]
+    assert [record.fate for record in found] == ["dead", "dead", "", ""]
+    assert read(processor, revived(dead_line(found[0])))[0].fields["extra"] == ["447700900123"]
+
+
+def test_a_title_alone_is_filtered_in_either_family() -> None:
+    """A file that holds only its title yet has no call, and nothing dead."""
+    for delimiter in ("|", ","):
+        title = delimiter.join(f'"{column.name}"' if delimiter == "," else column.name for column in PIPE.columns)
+        assert read(cdr(), block(title.encode()))[0].reason == "title"
 
 
 def test_a_name_that_recurs_with_other_content_is_judged_anew() -> None:
@@ -261,9 +289,12 @@ def test_a_name_that_recurs_with_other_content_is_judged_anew() -> None:
 
 def test_lines_of_two_layouts_in_one_stream_are_both_read() -> None:
     """A spool segment may hold pipe lines and quoted datagrams; each is read by the layout all of whose anchors hold."""
-    csv = next(Path("tests/cases/cdr/datagram-46").glob("input.*")).read_bytes().split(b"\n")[0]
+    csv = next((CASES / "datagram-46").glob("input.*")).read_bytes().split(b"\n")[0]
     records = read(cdr(), block(REGULAR, REGULAR, csv, REGULAR, name="spool-1"))
     assert [record.fields["layout"] for record in records] == ["pipe", "pipe", "datagram-46", "pipe"]
+    narrow = b"|".join(REGULAR.split(b"|")[:17])
+    records = read(cdr(), block(csv, csv, csv, narrow, name="spool-2"))
+    assert [record.fields["layout"] for record in records] == ["datagram-46"] * 3 + ["pipe"]
 
 
 def test_the_reason_for_a_layout_is_logged_once_a_stream(caplog: pytest.LogCaptureFixture) -> None:

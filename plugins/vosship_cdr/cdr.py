@@ -65,12 +65,11 @@ class Cdr:
         last = records[-1]
         tail = last if block.unterminated and last.offset + len(last.line) + 1 >= block.end else None
         left: Sequence[Record] = records
-        if state.layout is PIPE and state.count and tail is None:
-            marked = records[0].offset == 0 and records[0].line.startswith(BOM_BYTES)
-            regular = records[1:] if marked else records
+        if state.layout is PIPE and state.count:
+            first = 1 if records[0].offset == 0 and records[0].line.startswith(BOM_BYTES) else 0
+            regular = records[first : len(records) - (tail is not None)] if first or tail else records
             left = pipe.read(regular, state.count, self._unit(PIPE), self._values, state.earliest_s, state.latest_s)
-            if marked:
-                left = [records[0], *left]
+            left = [*records[:first], *left, *records[first + len(regular) :]]
         for record in left:
             self._read(record, state, unterminated=record is tail)
         if state.watch is not None:
@@ -93,6 +92,7 @@ class Cdr:
         if found is None or (fresh and found.votes < REVOTE_LINES // 2):
             return
         if found.count > len(found.layout.columns) and found.votes < FEW_VOTES and block.offset > 0 and not state.count:
+            state.layout, state.votes = found.layout, found.counted
             return
         self._take(state, found, block)
 
@@ -106,7 +106,7 @@ class Cdr:
         state.layout, state.count = found.layout, found.count
         state.votes = found.counted
         state.settled = found.votes >= SETTLED_LINES
-        self.streams.last_count = found.count
+        self.streams.last_counts[found.layout.name] = found.count
 
     @staticmethod
     def _upgraded(state: StreamState, records: Sequence[Record]) -> bool:
@@ -139,7 +139,7 @@ class Cdr:
         try:
             found, stop = self._built(parts, layout, state, tags, unterminated=unterminated)
         except UnreadableError:
-            if is_title(parts):
+            if is_title(parts) or is_title(text.split(",")):
                 record.drop("title")
                 return
             raise
@@ -155,7 +155,7 @@ class Cdr:
     ) -> tuple[dict[str, Any], Instant]:
         want = state.count if layout is state.layout and state.count else self._usual(layout, len(parts))
         if unterminated:
-            if len(parts) != (state.count or self.streams.last_count or len(layout.columns)):
+            if len(parts) != (state.count or self.streams.last_counts.get(layout.name, len(layout.columns))):
                 raise UnreadableError("unterminated", f"{len(parts)} columns and no newline")
             tags.append("unterminated")
         return build(self._fitted(parts, layout, want, tags), layout, self._unit(layout), self._values, tags)
@@ -173,7 +173,7 @@ class Cdr:
                     texts = split(text, other.delimiter)
                 except ValueError:
                     continue
-                if len(texts) == len(other.columns) and self._anchors[other.name].hold_in(texts):
+                if other.least <= len(texts) <= len(other.columns) and self._anchors[other.name].hold_in(texts):
                     return other, texts
         return layout, parts
 
@@ -202,7 +202,7 @@ class Cdr:
             return
         per_unit = 1 if self._unit(layout) == "ms" else 1000
         for record in records:
-            if not record.fate and record.fields.get("call.answered"):
+            if not record.fate and record.fields["layout"] == layout.name and record.fields["call.answered"]:
                 start_s = datetime.fromisoformat(record.fields["startTime"]).timestamp()
                 watch.look(record.fields["holdTime"] // per_unit, record.at - int(start_s))
                 if watch.as_ms + watch.as_s >= LAST_CALL:

@@ -187,7 +187,8 @@ _POSITIONS: dict[LayoutName, dict[str, int]] = {
     layout.name: {column.name: position for position, column in enumerate(layout.columns)} for layout in LAYOUTS.values()
 }
 
-_RESOLUTION = {"date": "s", "holdTime": "ms", "callerPdd": "ms", "calleePdd": "ms"}
+_RESOLUTION = {"date": "ms"}
+"""By type, where it is not the unit itself; text times have whole seconds, epoch times milliseconds."""
 
 DERIVED: tuple[Field, ...] = (
     Field(name="layout", type="keyword", description="The column order the line was read in."),
@@ -197,7 +198,7 @@ DERIVED: tuple[Field, ...] = (
         name="call.setup_ms",
         type="long",
         unit="ms",
-        resolution="s",
+        resolution="ms",
         description="call.answered_at less startTime where startTime is `received`; answered calls only.",
     ),
     Field(
@@ -228,7 +229,7 @@ def fields() -> tuple[Field, ...]:
             name=column.name,
             type=column.type,
             unit=column.unit,
-            resolution=_RESOLUTION.get(column.name, _RESOLUTION.get(column.type, column.unit)),
+            resolution=_RESOLUTION.get(column.type, column.unit),
             description=column.description,
         )
         for column in COLUMNS.values()

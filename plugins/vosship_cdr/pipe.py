@@ -32,6 +32,7 @@ def read(records: Sequence[Record], count: int, hold_unit: str, values: Values, 
     """
     instants, addresses, wholes, minutes = values.instants, values.addresses, values.wholes, values.minutes
     two_digits, millis, per_unit, received = SECONDS, MILLIS, _PER_UNIT[hold_unit], values.received
+    rounds = values.rounding is not None
     carriage = bool(records) and b"\r" in records[0].block.data
     missing = _DELAYS[count - 17 :]
     filling = ["0"] * len(missing)
@@ -86,7 +87,7 @@ def read(records: Sequence[Record], count: int, hold_unit: str, values: Values, 
                 fields["call.setup_ms"] = answered_ms - start_ms
         if further:
             set_beyond(fields, further, [], values)
-        if values.rounding:
+        if rounds:
             fields["call.billed_s"] = values.billed_s(fields, hold_ms)
         record.fields = {**record.fields, **fields} if record.fields else fields
         record.day, record.at = day, stop_s

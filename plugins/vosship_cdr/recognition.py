@@ -85,7 +85,7 @@ class Recognised(msgspec.Struct, frozen=True):
 
 def is_title(parts: Iterable[str]) -> bool:
     """Whether the texts are column names rather than values."""
-    return sum(part.strip().lower().replace("_", "") in _TITLES for part in parts) >= _TITLE_WORDS
+    return sum(part.strip(' "').lower().replace("_", "") in _TITLES for part in parts) >= _TITLE_WORDS
 
 
 def votes(lines: Sequence[bytes], layout: Layout, anchors: Anchors) -> Counter[int]:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from vosship.events import Stream
-from vosship_cdr.layout import Layout
+from vosship_cdr.layout import Layout, LayoutName
 from vosship_cdr.units import UnitWatch, Verdict
 
 REMEMBERED = 64
@@ -48,7 +48,8 @@ class Streams:
         self._skew = timedelta(days=max_skew_days)
         self._watch = watch
         self._states: dict[tuple[str, int], StreamState] = {}
-        self.last_count = 0
+        self.last_counts: dict[LayoutName, int] = {}
+        """The column count last seen of each layout, for a last line that is all there is of its file."""
 
     def of(self, stream: Stream) -> StreamState:
         """The state of a stream; a new one when it is not known or no longer."""
