@@ -23,7 +23,7 @@ class Conservation(RuleBasedStateMachine):
         self.root = Path(tempfile.mkdtemp(prefix="vosship-model-"))
         self.model = DirectoryModel(self.root / "cdr")
         self.clock = Clock()
-        files = make(self.root, self.clock, block_bytes=1024, max_line_bytes=1024, rescan_s=1.0, hold_files=2, report_gaps=False)
+        files = make(self.root, self.clock, block_bytes=1024, max_line_bytes=1024, rescan_s=1.0, hold_files=64, report_gaps=False)
         self.reader = Reader(files)
         self.model.new_hour()
 
@@ -121,7 +121,7 @@ class Conservation(RuleBasedStateMachine):
 
 TestConservation = Conservation.TestCase
 TestConservation.settings = settings(
-    max_examples=int(__import__("os").environ.get("N", "60")),
+    max_examples=60,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

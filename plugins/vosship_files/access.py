@@ -46,9 +46,20 @@ class Access:
 
     def glimpse(self, track: Track, entry: Entry) -> None:
         """Open a file ahead of its turn, and remember how it begins if nothing of it was read."""
-        if self.open(track, entry) and not track.offset and not track.glimpse and not entry.compressed:
-            assert track.cutter is not None
-            track.glimpse = track.cutter.source.read_at(0, HEAD_BYTES)
+        if not entry.compressed and self.open(track, entry):
+            self.widen(track)
+
+    def widen(self, track: Track) -> None:
+        """Remember more of the beginning of an open, unread file, as long as it is the one glimpsed before."""
+        if track.cutter is None or track.offset or len(track.glimpse) >= HEAD_BYTES:
+            return
+        try:
+            head = track.cutter.source.read_at(0, HEAD_BYTES)
+        except OSError as error:
+            self.block(track, error)
+            return
+        if head.startswith(track.glimpse):
+            track.glimpse = head
 
     def verify(self, track: Track) -> bool:
         """Compare the evidence with the open file, and make it the place to read from. Raises OSError."""

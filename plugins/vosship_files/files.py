@@ -133,9 +133,9 @@ class Files:
             looked.set()
 
     def settled(self, pipeline: str, positions: Known) -> None:
-        """Take away rescued files that every pipeline has settled (see `vosship.plugin.Settled`).
+        """Note what a pipeline has settled, so that rescued files can go (see `vosship.plugin.Settled`).
 
-        Blocking for milliseconds at most. Without `rescue_dir` it does nothing.
+        Never blocks: the files are removed at a later look. Without `rescue_dir` it does nothing.
         """
         if self._rescue is not None:
             self._rescue.settled(pipeline, positions)

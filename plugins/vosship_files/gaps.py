@@ -42,6 +42,10 @@ class Gaps:
             return []
         folders: dict[str, list[tuple[float, str]]] = defaultdict(list)
         for name in tracks.keys() | directory.entries.keys():
+            track = tracks.get(name)
+            if track is not None and track.gone and not track.offset and name not in directory.entries:
+                self._told.add(name)  # a hole told in an earlier run, or a file lost whole
+                continue
             folder, _, base = name.rpartition("/")
             at = starts_at(base, self._zone)
             if at is not None:

@@ -25,6 +25,9 @@ from vosship_files.identity import check
 from vosship_files.names import GZIP_SUFFIX, plain_name, starts_at
 from vosship_files.source import gzip_size, open_source
 
+REGISTER_S = 30.0
+"""Seconds after the first look in which every pipeline has said what it knows. Chosen: starting takes one or two."""
+
 COPY_BYTES = 1 << 20
 """Bytes copied at a time. Chosen: few system calls, little memory."""
 
@@ -50,7 +53,9 @@ class Rescue:
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, int], Entry] | None = None
         self._said = ""
+        self._noted = threading.Lock()  # apart from the other, which may be held while a large file is copied
         self._settled: dict[str, dict[str, Position]] = {}
+        self._since = 0.0
 
     def find(self) -> dict[str, Entry]:
         """Per stream name the rescued file, newest where there are several: also what an earlier run left."""
@@ -82,14 +87,29 @@ class Rescue:
                 self._say(f"file at risk cannot be rescued: {error.strerror}", used)
 
     def settled(self, pipeline: str, positions: Known) -> None:
-        """Remove what every pipeline has settled. A crash in between leaves the file for the next time."""
-        with self._lock:
+        """Note what a pipeline has settled; `sweep` acts on it. Never blocks on the file system."""
+        with self._noted:
             self._settled.setdefault(pipeline, {}).update(positions)
+
+    def sweep(self, now: float) -> None:
+        """Remove what every pipeline has settled. A crash in between leaves the file for the next time.
+
+        Nothing is removed before all pipelines have had time to say what they know.
+        """
+        with self._lock:
+            self._since = self._since or now
+            with self._noted:
+                settled = [dict(known) for known in self._settled.values()]
+            if not settled or not now - self._since >= REGISTER_S:
+                return
             for key, entry in list(self._all().items()):
-                all_known = [known.get(entry.name) for known in self._settled.values()]
-                if all(position is not None and _is_settled(entry, position) for position in all_known):
-                    Path(entry.path).unlink(missing_ok=True)
-                    del self._all()[key]
+                positions = [known.get(entry.name) for known in settled]
+                try:
+                    if all(position is not None and _is_settled(entry, position) for position in positions):
+                        Path(entry.path).unlink(missing_ok=True)
+                        del self._all()[key]
+                except OSError as error:
+                    self._say(f"rescued file cannot be removed: {error.strerror}", entry.size)
 
     def _at_risk(self, entry: Entry, directory: Directory) -> bool:
         if self._keep_files is None:

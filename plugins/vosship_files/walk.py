@@ -16,6 +16,7 @@ from vosship_files.directory import Directory, Entry
 from vosship_files.gaps import Gaps
 from vosship_files.identity import decode, prove
 from vosship_files.lines import Pause, Piece, RewrittenError
+from vosship_files.names import GZIP_SUFFIX
 from vosship_files.options import Options
 from vosship_files.rescue import Rescue
 from vosship_files.track import Track
@@ -180,6 +181,8 @@ class Walk:
         if entry.path != track.stream.path:
             track.stream = Stream(track.stream.name, entry.base, entry.path, track.stream.generation, entry.starts_at)
             track.close()
+        if not replaced and not entry.compressed:
+            self._access.widen(track)
         size = self._access.size(entry, track.offset)
         if replaced and not track.offset and not track.glimpse and track.seen_bytes:
             track.lost_until = track.seen_bytes  # another file, and nothing is known of the first one's content
@@ -189,6 +192,22 @@ class Walk:
             track.cut_at = min(size, track.cut_at) if track.lost_until else size
             track.lost_until = max(track.lost_until, track.seen_bytes)
         self._pend(track)
+        if self._tracks.get(track.stream.name) is track:
+            self._compare(track)
+
+    def _compare(self, track: Track) -> None:
+        """Hold an open file against its evidence now: before its turn comes, the content may be another one twice over."""
+        if track.cutter is None or track.retired or (track.entry is not None and track.entry.compressed):
+            return
+        try:
+            if self._is_blind(track) or not self._access.verify(track):
+                self._out.append(self._rewritten(track))
+        except OSError as error:
+            self._access.block(track, error)
+
+    def _is_blind(self, track: Track) -> bool:
+        """Seen content was withdrawn of which nothing is known."""
+        return track.lost_until > 0 and not track.offset and not track.glimpse
 
     def _vanished(self, track: Track) -> None:
         """The name is no longer in the directory: read what is still open or rescued, else what was unread is lost."""
@@ -205,6 +224,10 @@ class Walk:
         """Its open file lost the name: read it to its end."""
         track.retired, track.verified, track.entry = True, False, None
         track.sure_bytes = max(track.sure_bytes, track.seen_bytes)
+        if track.cutter is not None and not track.stream.path.endswith(GZIP_SUFFIX):
+            size = track.cutter.source.size()
+            if size < track.seen_bytes and not (track.caught_up and size >= track.offset):
+                track.lost_until, track.cut_at = max(track.lost_until, track.seen_bytes), size  # cut short just before
         track.was_newest = track.stream.name in self._directory.newest
         self._pend(track)
 
@@ -252,10 +275,12 @@ class Walk:
             track = self._tracks.get(name)
             if track is not None and track.entry is not None and track.cutter is None and track.pending:
                 self._access.glimpse(track, track.entry)
+                self._compare(track)
         for name, track in self._tracks.items():
             if track.cutter is not None and not track.pending and name not in wanted and name not in self._tails:
                 track.close()
         if self._rescue:
+            self._rescue.sweep(self._now())
             unread = [track.entry for track in self._tracks.values() if track.pending and track.entry is not None]
             for entry in sorted(unread, key=lambda entry: entry.order):
                 if entry.name not in self._directory.newest:
@@ -300,8 +325,7 @@ class Walk:
         if track.cutter is None and (track.entry is None or not self._access.open(track, track.entry)):
             track.pending = False
             return Pause.AGAIN
-        blind = track.lost_until and not track.offset and not track.glimpse
-        if not track.verified and (blind or not self._access.verify(track)):
+        if not track.verified and (self._is_blind(track) or not self._access.verify(track)):
             return self._rewritten(track)
         assert track.cutter is not None
         try:
@@ -418,7 +442,7 @@ class Walk:
         """Begin the next generation: of the file that bears the name, or of the open one that has lost it."""
         if track.entry is not None:
             track.close()
-            fresh = self._next(track, track.entry, self._now(), ahead=False)
+            fresh = self._next(track, track.entry, self._now())
         else:
             assert track.cutter is not None
             old = track.stream
@@ -432,13 +456,12 @@ class Walk:
         self._tracks[track.stream.name] = fresh
         self._pend(fresh)
 
-    def _next(self, track: Track, entry: Entry, now: float, *, ahead: bool = True) -> Track:
-        """The track of the name's next generation; opened `ahead` of its turn, so that deleting it loses nothing."""
+    def _next(self, track: Track, entry: Entry, now: float) -> Track:
+        """The track of the name's next generation, opened ahead of its turn, so that deleting it loses nothing."""
         fresh = self._track(entry, track.stream.generation + 1)
         fresh.changed_at = now
         fresh.stop_at = track.stop_at
-        if ahead:
-            self._access.glimpse(fresh, entry)
+        self._access.glimpse(fresh, entry)
         return fresh
 
     def _track(self, entry: Entry, generation: int, offset: int = 0, proof: bytes = b"") -> Track:
