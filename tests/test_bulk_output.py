@@ -203,7 +203,7 @@ def test_a_server_without_lifecycle_gets_templates_and_a_sentence(cluster: Clust
     cluster.lifecycle = False
     plugin = output(cluster.engine, cluster.url, tmp_path, retention_days=90)
     lines = list(plugin.setup())
-    assert "no index" in lines[0]
+    assert "absent, the server has no index" in lines[0]
     assert len(cluster.templates) == 2
     assert "lifecycle" not in cluster.templates["vos3000-calls"]["template"]["settings"]["index"]
     assert [remark.level for remark in plugin.check()].count("bad") == 0

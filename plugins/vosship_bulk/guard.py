@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -40,11 +40,14 @@ BLOCKED_S = 30.0
 class Guard:
     """Remembers which indices were looked at, and when. Safe to use from several threads; one looks, the others wait."""
 
-    def __init__(self, client: Client, mapping: Mapping[str, Any], log: logging.Logger) -> None:
+    def __init__(
+        self, client: Client, mapping: Mapping[str, Any], log: logging.Logger, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._client = client
         self._mapping = mapping
         self._ours = {name: _essence(body) for name, body in flat_fields(mapping["properties"])}
         self._log = log
+        self._clock = clock
         self._looked_at: dict[str, float] = {}
         self._blocked: dict[str, tuple[float, Outcome]] = {}
         self._lock = threading.Lock()
@@ -55,7 +58,7 @@ class Guard:
         Blocks while it asks the server. Raises HaltedError when the template is missing or a mapping is not ours,
         UnavailableError when the server cannot be asked.
         """
-        now = time.monotonic()
+        now = self._clock()
         looked_at = self._looked_at
         if not self._blocked and all(now - looked_at.get(index, -RECHECK_S) < RECHECK_S for index in indices):
             return {}
@@ -64,14 +67,13 @@ class Guard:
             for index in indices:
                 if now - looked_at.get(index, -RECHECK_S) < RECHECK_S:
                     continue
-                since, outcome = self._blocked.get(index, (-BLOCKED_S, None))
-                if outcome is None or now - since >= BLOCKED_S:
-                    outcome = self._look(index)
+                refused_at, outcome = self._blocked.pop(index, (-BLOCKED_S, None))
+                if outcome is None or now - refused_at >= BLOCKED_S:
+                    refused_at, outcome = now, self._look(index)
                 if outcome is None:
-                    self._blocked.pop(index, None)
                     looked_at[index] = now
                 else:
-                    self._blocked.setdefault(index, (now, outcome))
+                    self._blocked[index] = (refused_at, outcome)
                     found[index] = outcome
             return found
 

@@ -6,7 +6,7 @@ It sends no document. What the bodies are is `templates`' business.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,6 +16,17 @@ from vosship.schema import Schema
 from vosship_bulk.client import Answer, Client, Engine, refuse, said
 from vosship_bulk.options import Options
 from vosship_bulk.templates import POLICY, lifecycle, templates
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What became of one thing to install. `left alone`: it differs and was not to be overwritten; `absent`: not to be had."""
+
+    what: str
+    done: Literal["installed", "brought up to date", "unchanged", "left alone", "absent"]
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.done}{', ' + self.detail if self.detail else ''}"
 
 
 class Installation:
@@ -28,14 +39,14 @@ class Installation:
         self._options = options
         self._policy_path = f"/_ilm/policy/{POLICY}" if engine == "elasticsearch" else f"/_plugins/_ism/policies/{POLICY}"
 
-    def install(self, *, overwrite: bool) -> Iterator[str]:
-        """Put what is missing, and with `overwrite` what differs; yields a line for each. Raises HaltedError when refused."""
+    def install(self, *, overwrite: bool) -> Iterator[Step]:
+        """Put what is missing, and with `overwrite` what differs, step by step. Raises HaltedError when refused."""
         answer = self._client.call("GET", self._policy_path)
         able = _has_lifecycle(answer)
         if able:
             yield self._install_policy(answer, overwrite=overwrite)
         else:
-            yield f"lifecycle: {self._lacks(answer)}, so days are kept until you delete them"
+            yield Step(f"lifecycle policy {POLICY}", "absent", f"{self._lacks(answer)}: days are kept until somebody deletes them")
         for name, body in templates(self._schema, self._options, lifecycle=able and self._engine == "elasticsearch").items():
             yield self._install_template(name, body, overwrite=overwrite)
 
@@ -56,10 +67,6 @@ class Installation:
             else:
                 yield self._remark(f"index template {name}", differences(_normal(body), _normal(present)))
 
-    def missing_templates(self) -> list[str]:
-        """Names of our templates that the server does not have."""
-        return [name for name in templates(self._schema, self._options, lifecycle=False) if self._template(name) is None]
-
     def _lacks(self, answer: Answer) -> str:
         feature = "index lifecycle management (ILM)" if self._engine == "elasticsearch" else "index state management (ISM)"
         return f"the user may not use {feature}" if answer.status == 403 else f"the server has no {feature}"
@@ -79,18 +86,19 @@ class Installation:
         found: Mapping[str, Any] = answer.json()["index_templates"][0]["index_template"]
         return found
 
-    def _install_template(self, name: str, body: Mapping[str, Any], *, overwrite: bool) -> str:
+    def _install_template(self, name: str, body: Mapping[str, Any], *, overwrite: bool) -> Step:
+        what = f"index template {name}"
         present = self._template(name)
         if present is not None:
             found = differences(_normal(body), _normal(present))
             if not found:
-                return f"index template {name}: unchanged"
+                return Step(what, "unchanged")
             if not overwrite:
-                return f"index template {name}: differs from ours and was left alone: {'; '.join(found[:5])}"
+                return Step(what, "left alone", "; ".join(found[:5]))
         answer = self._client.call("PUT", f"/_index_template/{name}", msgspec.json.encode(body))
         if answer.status != 200:
             raise _refused(answer, f"installing the template {name}")
-        return f"index template {name}: {'installed' if present is None else 'brought up to date'}"
+        return Step(what, "installed" if present is None else "brought up to date")
 
     def _policy_differences(self, answer: Answer) -> list[str]:
         found = answer.json()
@@ -98,21 +106,22 @@ class Installation:
         ours = lifecycle(self._engine, self._options)["policy"]
         return differences(ours, _alike(theirs, ours), below="policy")
 
-    def _install_policy(self, answer: Answer, *, overwrite: bool) -> str:
+    def _install_policy(self, answer: Answer, *, overwrite: bool) -> Step:
+        what = f"lifecycle policy {POLICY}"
         path = self._policy_path
         if answer.status == 200:
             found = self._policy_differences(answer)
             if not found:
-                return f"lifecycle policy {POLICY}: unchanged"
+                return Step(what, "unchanged")
             if not overwrite:
-                return f"lifecycle policy {POLICY}: differs from ours and was left alone: {'; '.join(found[:5])}"
+                return Step(what, "left alone", "; ".join(found[:5]))
             if self._engine == "opensearch":  # its policies are versioned documents: an update names the version it saw
                 seen = answer.json()
                 path += f"?if_seq_no={seen['_seq_no']}&if_primary_term={seen['_primary_term']}"
         put = self._client.call("PUT", path, msgspec.json.encode(lifecycle(self._engine, self._options)))
         if put.status not in (200, 201):
             raise _refused(put, f"installing the lifecycle policy {POLICY}")
-        return f"lifecycle policy {POLICY}: {'brought up to date' if answer.status == 200 else 'installed'}"
+        return Step(what, "brought up to date" if answer.status == 200 else "installed")
 
 
 def _has_lifecycle(answer: Answer) -> bool:

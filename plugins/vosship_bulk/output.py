@@ -7,6 +7,7 @@ and waits for nothing: delivery does.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from vosship_bulk import wire
 from vosship_bulk.client import CONNECTIONS, Client, Engine, connect, refuse
 from vosship_bulk.examination import examine
 from vosship_bulk.guard import Guard
-from vosship_bulk.installation import Installation
+from vosship_bulk.installation import Installation, Step
 from vosship_bulk.templates import lifecycle, mapping, templates
 
 
@@ -92,10 +93,21 @@ class _Bulk:
         with self._lock:
             if self._guard is None:
                 if self._options.setup == "auto":
-                    for line in self._installation(client).install(overwrite=False):
-                        self._context.log.info("set up", extra={"done": line})
+                    for step in self._installation(client).install(overwrite=False):
+                        self._tell(step)
                 self._guard = Guard(client, self._mapping, self._context.log)
             return self._guard
+
+    def _tell(self, step: Step) -> None:
+        log = self._context.log
+        if step.done == "left alone":
+            log.warning("template differs, run `vosship setup`", extra={"what": step.what, "differences": step.detail})
+        else:
+            log.log(
+                logging.INFO if step.done in ("installed", "brought up to date") else logging.DEBUG,
+                "set up",
+                extra={"what": step.what, "done": step.done},
+            )
 
     def _installation(self, client: Client) -> Installation:
         return Installation(self.engine, client, self._context.schema, self._options)
@@ -109,7 +121,8 @@ class _Bulk:
 
     def setup(self) -> Iterator[str]:
         """Install or bring up to date; existing indices keep their settings. Raises UnavailableError when it cannot."""
-        yield from self._installation(self._connected()).install(overwrite=True)
+        for step in self._installation(self._connected()).install(overwrite=True):
+            yield str(step)
 
     def check(self) -> Iterator[Remark]:
         """Reachable, what it is, its health and disk, template and lifecycle; changes nothing."""
