@@ -7,7 +7,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -156,42 +158,45 @@ def test_what_was_answered_survives_kill_9_and_is_read_before_any_writer(tmp_pat
     assert found(tmp_path) == {each.id: decoded(each) for each in calls(1000, seed=6, days=1)}
 
 
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that any user can reach: pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="vosship-") as name:
+        directory = Path(name) / "store"
+        directory.mkdir()
+        Path(name).chmod(0o755)
+        yield directory
+        directory.chmod(0o755)
+
+
 @pytest.mark.parametrize("crashed", [False, True])
-def test_a_reader_without_write_permission_reads_all(tmp_path: Path, crashed: bool) -> None:
+def test_a_reader_without_write_permission_reads_all(open_directory: Path, tmp_path: Path, crashed: bool) -> None:
     """Another user who may only read finds everything, in a finished day and in one whose writer was killed."""
-    directory = tmp_path / "store"
-    directory.mkdir(mode=0o755)
-    sent = calls(50, seed=7, days=1)
-    send(directory, [sent])
-    if crashed:
-        writer = sqlite3.connect(next(directory.glob("*.sqlite")), isolation_level=None)
-        writer.execute("PRAGMA wal_autocheckpoint = 0")
+    made = tmp_path / "made"
+    send(made, [calls(50, seed=7, days=1)])
+    writer = sqlite3.connect(next(made.glob("*.sqlite")), isolation_level=None)
+    if crashed:  # what a killed writer leaves: the file, its log and its shared memory, as they are at that moment
         writer.execute("UPDATE calls SET holdTime = 7")
-        for path in list(directory.iterdir()):
-            (tmp_path / path.name).write_bytes(path.read_bytes())
-        writer.close()
-        for path in list(directory.iterdir()):
-            path.unlink()
-        for path in list(tmp_path.glob("*.sqlite*")):
-            path.rename(directory / path.name)
-    for path in [directory, *directory.iterdir()]:
+    for path in made.iterdir():
+        (open_directory / path.name).write_bytes(path.read_bytes())
+    writer.close()
+    assert len(list(open_directory.iterdir())) == (3 if crashed else 1)
+    for path in [open_directory, *open_directory.iterdir()]:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    for parent in directory.parents:
-        if parent.owner() == directory.owner() and parent != Path("/") and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    script = (
-        "import os, sys, sqlite3\n"
-        "from pathlib import Path\n"
-        "from vosship.query import Query\n"
-        "from vosship_sqlite import reader\n"
-        "os.getuid() or os.setuid(65534)\n"
-        "asked = Query(from_ms=0, to_ms=1 << 50, channel='all', resends=True, limit=None)\n"
-        f"hits = list(reader.search(Path({str(directory)!r}), asked))\n"
-        "print(len(hits), sum(hit.fields['holdTime'] == 7 for hit in hits))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    directory.chmod(0o755)
-    assert done.stdout.split() == ["50", "50" if crashed else "0"]
+    script = f"""
+        import os
+        from pathlib import Path
+        from vosship.query import Query
+        from vosship_sqlite import reader
+
+        if os.getuid() == 0:
+            os.setuid(65534)
+        asked = Query(from_ms=0, to_ms=1 << 50, channel="all", resends=True, limit=None)
+        hits = list(reader.search(Path({str(open_directory)!r}), asked))
+        print(len(hits), sum(hit.fields["holdTime"] == 7 for hit in hits))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False, capture_output=True, text=True)
+    assert (done.stdout.split(), done.stderr) == (["50", "50" if crashed else "0"], "")
 
 
 def test_a_newer_store_is_refused_with_what_to_do(tmp_path: Path) -> None:
