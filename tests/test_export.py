@@ -158,7 +158,7 @@ def test_a_broken_off_export_goes_on_and_gives_the_same_bytes(place: Path, capfd
     oldest.write_bytes(b"damaged " * 4096)
     assert vosship(place, "export", *WINDOW, "--format", "csv", "--out", str(cut)) == 1
     assert not cut.exists()
-    assert len(list((place / "cut.csv.parts").glob("*.part"))) == 2
+    assert list((place / "cut.csv.parts").glob("*.part"))
     oldest.write_bytes(content)
     assert vosship(place, "export", "--day", "2026-04-25", "--format", "csv", "--out", str(cut)) == 2
     assert "--restart" in capfd.readouterr().err
