@@ -87,8 +87,10 @@ class Gateways:
                 outgoing = callees(name) or self._miss(name)
                 for key, value in outgoing.fields:
                     fields[key] = value
-            if incoming.labels or outgoing.labels:
+            if outgoing.labels:
                 _join_labels(fields, incoming.labels, outgoing.labels)
+            elif incoming.labels:
+                fields.update(incoming.labels)
             reduce(fields, caller_side, incoming.strip_caller, outgoing.strip_caller)
             reduce(fields, callee_side, incoming.strip_callee, outgoing.strip_callee)
         if self._unsaved:

@@ -47,8 +47,10 @@ def digits(text: str, rules: Sequence[Rule] = ()) -> str:
     00 go. What still holds anything but digits (a word, a SIP user, a `#`) is no number.
     """
     for prefix, instead in rules:
-        if text.startswith(prefix):  # rules go from long to short
-            rest = instead + text[len(prefix) :]
+        rest = text.removeprefix(prefix)
+        if rest != text:  # rules go from long to short
+            if instead:
+                rest = instead + rest
             if rest.isdigit() and rest[0] != "0" and rest.isascii():
                 return rest
             return _plain(rest) or _plain(text)

@@ -28,6 +28,8 @@ NUMBERS = (
 """Every field that holds a telephone number of a call: one left out gives the others away."""
 
 ADDRESSES = ("callerIp", "calleeIp")
+"""Fields known to hold addresses before any processor has declared its own."""
+
 OWN = frozenset({"@timestamp", "switch", "channel", "tags", "log.file.path", "log.offset", "event.ingested", "event.original"})
 """Fields that belong to the core: without them a document cannot be found again or accounted for."""
 
@@ -87,8 +89,8 @@ class Privacy:
         self._key = self._read_key() if any(rule.rule == "hash" for rule in rules.values()) else b""
         self._dropped = tuple(name for name, rule in rules.items() if rule.rule == "drop")
         self._changed = tuple((name, self._change(name, rule)) for name, rule in rules.items() if rule.rule != "drop")
-        self._addresses = any(name in ADDRESSES for name in rules)
-        self._numbers = any(name not in ADDRESSES for name in rules)
+        self._addresses = any(self._is_address(name) for name in rules)
+        self._numbers = not all(self._is_address(name) for name in rules)
         self._judged = False
         self.fields: Sequence[Field] = ()
         self._judge()
@@ -162,12 +164,16 @@ class Privacy:
             raise ConfigError(f"the secret has {len(key)} bytes, at least {MIN_KEY_BYTES} are needed", path="key", hint=hint)
         return hashlib.blake2b(key, digest_size=32).digest()  # BLAKE2b takes no key longer than 64 bytes
 
+    def _is_address(self, name: str) -> bool:
+        field = self._context.schema.get(name)
+        return name in ADDRESSES or (field is not None and field.type == "ip")
+
     def _change(self, name: str, rule: Rule) -> Change:
         if rule.rule == "hash":
-            if name in ADDRESSES:
+            if self._is_address(name):
                 raise ConfigError(f"{name!r} is an address, which holds no hash", path="fields", hint="mask or drop it")
             return _Remembering(_hasher(self._key)).of
-        if name in ADDRESSES:
+        if self._is_address(name):
             return _Remembering(_network).of
         return _Remembering(_masker(rule.keep_first, rule.keep_last)).of
 
