@@ -247,6 +247,16 @@ def test_the_wrong_kind_of_server_is_named(tmp_path: Path) -> None:
             assert f"type: {other}" in remark.hint
 
 
+def test_an_answer_without_the_product_header_is_not_believed(tmp_path: Path) -> None:
+    """Elasticsearch names itself in every answer; what does not may be anything, and nothing is known of any document."""
+    with Cluster("elasticsearch") as cluster:
+        plugin = output("elasticsearch", cluster.url, tmp_path)
+        send(plugin, documents(1))
+        cluster.product_header = False
+        with pytest.raises(UnavailableError, match="no product header"):
+            send(plugin, documents(1, first=1))
+
+
 @pytest.mark.parametrize(
     ("options", "header"),
     [

@@ -97,6 +97,8 @@ def test_request_pairs_a_create_action_with_each_body() -> None:
         ),
         (refused(403, "security_exception", "action is unauthorized"), "retry forbidden"),
         (refused(404, "index_not_found_exception", "no such index"), "retry index_missing"),
+        ({"status": 503}, "retry busy"),
+        ({"status": 409}, "duplicate"),
         (refused(418, "teapot", "short and stout"), "retry unexpected"),
     ],
 )
@@ -134,6 +136,15 @@ def test_detail_is_short() -> None:
     """A server's words are cut: they may repeat a value of any length."""
     outcome = wire.judge(items(refused(400, "parse_exception", "x" * 5000)), 1)[0]
     assert len(outcome.detail) == 300
+
+
+@pytest.mark.parametrize("word", ["max_coordinating_and_primary_bytes", "max_coordinating_bytes"])
+def test_a_busy_server_is_told_from_one_that_never_takes_so_much(word: str) -> None:
+    """A 429 over a request larger than the server's whole limit halves it; one over what else is under way waits."""
+    text = "rejected execution of coordinating operation [all_bytes=%d, coordinating_operation_bytes=%d, %s=50000]"
+    for others, mine, too_large in ((0, 50_001, True), (49_000, 2_000, False)):
+        body = json.dumps({"error": {"type": "rejected_execution_exception", "reason": text % (others, mine, word)}}).encode()
+        assert isinstance(refuse(answered(body, 429), "sending"), TooLargeError) == too_large
 
 
 def test_only_413_halves_a_request() -> None:
