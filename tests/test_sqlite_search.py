@@ -120,6 +120,29 @@ def test_two_indexes_of_one_day_are_merged(tmp_path: Path) -> None:
     assert found == list(range(9, -1, -1))
 
 
+@pytest.mark.parametrize("later_first", [False, True])
+def test_a_chunk_that_grows_still_says_when_all_its_calls_were(tmp_path: Path, later_first: bool) -> None:
+    """Of a file that came in two batches, a window over either half finds that half."""
+    documents = [document({"@timestamp": f"2026-04-25T06:00:{n:02d}.000Z"}, offset=n * 100) for n in range(40)]
+    halves = [documents[:20], documents[20:]]
+    send(tmp_path, [*(halves[::-1] if later_first else halves), documents[10:30]])
+    noon = START_MS + DAY_MS // 2
+    for second in (0, 20):
+        found = store(tmp_path).search(Query(from_ms=noon + second * 1000, to_ms=noon + (second + 20) * 1000))
+        assert {hit.fields["log.offset"] for hit in found} == {n * 100 for n in range(second, second + 20)}
+
+
+def test_calls_of_one_moment_come_in_the_order_of_file_and_offset(tmp_path: Path) -> None:
+    """Ties are broken by the path, then the byte, whatever the order in which files and days were written."""
+    same = {"@timestamp": "2026-04-25T06:00:00.000Z"}
+    documents = [document(same, base=base, offset=offset) for base in ("c.txt", "a.txt", "b.txt") for offset in (900, 5, 60)]
+    documents[4] = msgspec.structs.replace(documents[4], index="vos3000-other-2026.04.25")
+    send(tmp_path, [documents[:5], documents[5:]])
+    found = list(store(tmp_path).search(Query(from_ms=0, to_ms=1 << 50)))
+    expected = [(f"/cdr/{base}.txt", offset) for base in "abc" for offset in (5, 60, 900)]
+    assert [(hit.fields["log.file.path"], hit.fields["log.offset"]) for hit in found] == expected
+
+
 def test_a_search_for_one_number_reads_few_chunks(tmp_path: Path) -> None:
     """A number that occurs once leads to the one chunk that holds it, while the day is still being written."""
     documents = calls(20_000, seed=13, days=1)

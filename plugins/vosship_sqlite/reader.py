@@ -249,7 +249,7 @@ def _merged(directory: Path, query: Query, opened: list[DayFile]) -> Iterator[Hi
                     heapq.heappush(queue, (-newest, 0, ("", first, f"{path.name}/{file}"), (file, first, last), source))
             else:
                 for key, row in source.read(*what):
-                    heapq.heappush(queue, (key[0], 1, key[1:], row, source))
+                    heapq.heappush(queue, (key[0], 1, (*key[1:], source.day.index), row, source))
                 held[source.day] -= 1
         except sqlite3.Error as error:
             raise _reading(error, path) from error
