@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from typing import Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.forward_parts import datagram, pipe
-from vosship_forward.columns import Reading
+from vosship_forward.columns import Reading, split
 from vosship_forward.frames import HEADER_BYTES, DamagedError, Kind, decode, encode, pack_address, unpack_address
 from vosship_forward.lines import Splitter
 from vosship_forward.resends import GENERATION_RECORDS, Window
@@ -81,6 +85,19 @@ def test_flowno_is_the_key_and_the_answer_of_a_csv_record() -> None:
     assert answer == b"775544"
     assert reading.examine(datagram("775544", name="Other"))[0] == key
     assert reading.examine(datagram("775545"))[0] != key
+
+
+@given(
+    st.lists(st.text(st.sampled_from('ab",|é '), max_size=6), min_size=1, max_size=8),
+    st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
+)
+def test_csv_fields_come_apart_as_they_were_joined(fields: list[str], quoting: Literal[0, 1]) -> None:
+    """Quotes, commas and pipes within values, fully quoted or only where needed."""
+    out = io.StringIO()
+    csv.writer(out, quoting=quoting, lineterminator="").writerow(fields)
+    line = out.getvalue().encode("latin-1")
+    if line.startswith(b'"') or b"|" not in line:
+        assert split(line) == [field.encode("latin-1") for field in fields]
 
 
 def test_a_pipe_record_is_known_by_its_bytes() -> None:

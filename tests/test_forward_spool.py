@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ def test_records_that_come_together_share_one_sync(tmp_path: Path) -> None:
         one.open()
         landed: list[int] = []
         for number in range(1000):
-            one.append(Ticket([frame(pipe(number))], lambda number=number: landed.append(number)))
+            one.append(Ticket([frame(pipe(number))], functools.partial(landed.append, number)))
         await keep(one, b"last")
         assert landed == list(range(1000))
         await one.close()
@@ -158,18 +158,13 @@ def test_damage_at_the_end_costs_only_what_is_damaged(tmp_path: Path, harm: str,
     (segment,) = segments(tmp_path)
     good = segment.path.read_bytes()
     torn = frame(b"torn")
-    change: dict[str, Callable[[], bytes]] = {
-        "cut": lambda: good + torn[:-1],
-        "flip": lambda: good + torn[:-1] + b"?",
-        "rubbish": lambda: good + os.urandom(500),
-        "zeros": lambda: good + bytes(4096),
-    }
-    segment.path.write_bytes(change[harm]())
+    tail = {"cut": torn[:-1], "flip": torn[:-1] + b"?", "rubbish": os.urandom(500), "zeros": bytes(4096)}[harm]
+    segment.path.write_bytes(good + tail)
     assert kept(tmp_path) == [b"one", b"two"]
     with caplog.at_level(logging.WARNING, "vosship.forward"):
         run(write(b"three"))
     (warning,) = [entry for entry in caplog.records if "damaged at its end" in entry.message]
-    assert warning.__dict__["bytes"] == len(change[harm]()) - len(good)
+    assert warning.__dict__["bytes"] == len(tail)
     assert kept(tmp_path) == [b"one", b"two", b"three"]
 
 

@@ -16,10 +16,16 @@ def split(line: bytes) -> list[bytes]:
     """The fields of a record: pipe, or CSV with optional double quotes, by what the line holds."""
     if line[:1] != b'"' and b"|" in line:
         return line.split(b"|")
-    if b'"' not in line:
-        return line.rstrip(b"\r").split(b",")
+    line = line.rstrip(b"\r")
+    quotes = line.count(b'"')
+    if not quotes:
+        return line.split(b",")
+    # Every field quoted and no quote within one: the usual case, at a fifth of the reader's cost.
+    fields = line[1:-1].split(b'","')
+    if quotes == 2 * len(fields) and line[:1] == line[-1:] == b'"':
+        return fields
     try:
-        row = next(csv.reader((line.decode("latin-1").rstrip("\r"),)))
+        row = next(csv.reader((line.decode("latin-1"),)))
     except csv.Error:
         return [line]
     return [field.encode("latin-1") for field in row]

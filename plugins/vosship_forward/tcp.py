@@ -18,8 +18,12 @@ from vosship_forward.frames import Flag
 from vosship_forward.intake import FOREIGN, TOO_LONG, TOO_MANY, UNFINISHED, Intake
 from vosship_forward.lines import Splitter
 
-PENDING_MAX_BYTES = 64 << 10
-"""What one connection may have waiting for the disk before it is not read further (chosen: 200 senders stay within 13 MB)."""
+PENDING_MAX_BYTES = 256 << 10
+"""What one connection may have waiting for the disk before it is not read further (chosen: 0.1 s of 5,000 records/s; many
+connections together are held by the spool's own bound)."""
+
+READ_BYTES = 64 << 10
+"""Read from a connection at a time (chosen: some 200 records, after which the others have their turn)."""
 
 REMEMBERED_PEERS = 4096
 """Addresses remembered to end their records with newlines (chosen: far more than a switch has)."""
@@ -45,6 +49,8 @@ class Listener:
         self.limits = limits
         self.connections: set[Connection] = set()
         self.newline_peers: dict[str, None] = {}
+        self.buffer = bytearray(READ_BYTES)
+        """Where every connection's bytes land: they are taken out before the next connection is read."""
         self._server: asyncio.Server | None = None
 
     async def open(self, bound: socket.socket) -> None:
@@ -77,7 +83,7 @@ class Listener:
             del self.newline_peers[next(iter(self.newline_peers))]
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One sender's connection."""
 
     def __init__(self, listener: Listener) -> None:
@@ -116,10 +122,15 @@ class Connection(asyncio.Protocol):
         self._heard_at = self._loop.time()
         self._watch()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Where the transport puts what it reads."""
+        return self._listener.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take what has come."""
         if self._ending:
             return
+        data = bytes(memoryview(self._listener.buffer)[:nbytes])
         now = self._heard_at = self._loop.time()
         was_unfinished = self._lines.unfinished
         lines = self._lines.feed(data)
