@@ -24,6 +24,9 @@ SIDES = ("caller", "callee")
 MAX_UNMATCHED = 1000
 """Distinct ids without a row that are counted one by one; chosen: a list nobody reads to its end."""
 
+SAVE_S = 1.0
+"""Shortest time between two savings of counts that only grew; chosen: a few hundred bytes a second at most."""
+
 SHOWN_UNMATCHED = 10
 """Ids named in a sentence; chosen: what fits a line."""
 
@@ -67,7 +70,7 @@ class Gateways:
         )
         self._unmatched: dict[str, int] = {}
         self._unsaved = False
-        self._next_save = context.now() + options.reload_s
+        self._next_save = context.now()
         self.fields: Sequence[Field] = (*_FIELDS, *numbers.FIELDS, *(_label(name) for name in self._table.value.labels))
 
     def process(self, records: Sequence[Record]) -> None:
@@ -154,8 +157,11 @@ class Gateways:
 
     def _miss(self, name: str) -> Gateway:
         unmatched = self._unmatched
-        if name not in unmatched and len(unmatched) >= MAX_UNMATCHED:
-            name = ""
+        if name not in unmatched:
+            if len(unmatched) >= MAX_UNMATCHED:
+                name = ""
+            else:
+                self._next_save = 0.0  # a new id is not lost, however soon the agent ends
         unmatched[name] = unmatched.get(name, 0) + 1
         self._unsaved = True
         return UNKNOWN
@@ -169,7 +175,7 @@ class Gateways:
         now = self._context.now()
         if now < self._next_save:
             return
-        self._next_save = now + self._options.reload_s
+        self._next_save = now + SAVE_S
         path = self._file()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
