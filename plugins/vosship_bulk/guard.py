@@ -1,8 +1,8 @@
 """What must hold of an index before a document goes there: it exists and carries our mapping.
 
 Without a template both engines answer 201 and map `callerIp` as text, silently; so before a day's first document the index
-is created by name, while our template is there, and its mapping is looked at. It sends no document and installs no template
-but through the `installation` it is given.
+is created by name, while our template is there, and its mapping is looked at. It sends no document and installs no template:
+at a run's first contact `output` does.
 
 Rules. A template that is missing at the first contact of a run is installed (`setup: auto`) or asked for (`manual`). One that
 disappears later was removed by somebody: the output halts, whatever `setup` says, until `vosship setup` has put it back. An
