@@ -243,7 +243,8 @@ def places(base: str, offset: int, data: bytes) -> list[Place]:
 
 
 def _within(place: Place, span: Span) -> bool:
-    return place.base == span.base and span.offset <= place.offset and place.offset + len(place.line) <= span.end
+    """Its newline was lost; its beginning may have come out as part of a line that a cut file was continued with."""
+    return place.base == span.base and span.offset < place.offset + len(place.line) <= span.end
 
 
 def _continues(place: Place, halves: set[Place]) -> bool:

@@ -48,6 +48,8 @@ class Access:
         """Open a file ahead of its turn, and remember how it begins if nothing of it was read."""
         if not entry.compressed and self.open(track, entry):
             self.widen(track)
+            if not track.offset:
+                track.sure_bytes = max(track.sure_bytes, track.seen_bytes)
 
     def widen(self, track: Track) -> None:
         """Remember more of the beginning of an open, unread file, as long as it is the one glimpsed before."""

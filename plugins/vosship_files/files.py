@@ -6,10 +6,13 @@ It does not decide what to read (`walk`), and it keeps no positions: the core ha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+import glob
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from vosship.events import Block, Field, Gone, Stream
 from vosship.plugin import Context, Known, Remark, StreamSize, Until
@@ -131,6 +134,12 @@ class Files:
             hint.clear()
             await loop.run_in_executor(thread, walk.look)
             looked.set()
+
+    def narrowed(self, streams: Collection[str]) -> Files:
+        """See `Narrows`: those files and their `.gz` copies; nothing is rescued, held or watched."""
+        paths = [glob.escape(name) for name in sorted(streams)] or [str(self.context.data_dir / "none.txt")]
+        options = msgspec.structs.replace(self.options, paths=paths, rescue_dir=None, watch=False, ignore_older_days=None)
+        return Files(options, self.context, wait=self._wait)
 
     def settled(self, pipeline: str, positions: Known) -> None:
         """Note what a pipeline has settled, so that rescued files can go (see `vosship.plugin.Settled`).

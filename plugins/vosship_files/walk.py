@@ -184,24 +184,30 @@ class Walk:
         if not replaced and not entry.compressed:
             self._access.widen(track)
         size = self._access.size(entry, track.offset)
-        if replaced and not track.offset and not track.glimpse and track.seen_bytes:
-            track.lost_until = track.seen_bytes  # another file, and nothing is known of the first one's content
+        current = self._tracks.get(track.stream.name) is track
+        if not track.offset and not track.glimpse and track.seen_bytes and (replaced or size < track.seen_bytes):
+            track.lost_until = track.seen_bytes  # nothing is known of the content that was there
+            if current:
+                self._out.append(self._rewritten(track))
+                return
         if size >= track.seen_bytes or (track.caught_up and size >= track.offset):
             track.sure_bytes, track.seen_bytes = track.seen_bytes, size  # at most half a line was withdrawn
         else:
             track.cut_at = min(size, track.cut_at) if track.lost_until else size
             track.lost_until = max(track.lost_until, track.seen_bytes)
         self._pend(track)
-        if self._tracks.get(track.stream.name) is track:
-            self._compare(track)
+        self._compare(track)
 
     def _compare(self, track: Track) -> None:
         """Hold an open file against its evidence now: before its turn comes, the content may be another one twice over."""
         if track.cutter is None or track.retired or (track.entry is not None and track.entry.compressed):
             return
         try:
-            if self._is_blind(track) or not self._access.verify(track):
+            same = not self._is_blind(track) and self._access.verify(track)
+            if not same and self._tracks.get(track.stream.name) is track:
                 self._out.append(self._rewritten(track))
+            elif not same:
+                track.lost_until = max(track.lost_until, track.sure_bytes)  # entered when it is its turn
         except OSError as error:
             self._access.block(track, error)
 
@@ -325,7 +331,8 @@ class Walk:
         if track.cutter is None and (track.entry is None or not self._access.open(track, track.entry)):
             track.pending = False
             return Pause.AGAIN
-        if not track.verified and (self._is_blind(track) or not self._access.verify(track)):
+        unproved = not track.verified or (not track.offset and track.glimpse)  # the cutter itself compares from byte 1 on
+        if unproved and (self._is_blind(track) or not self._access.verify(track)):
             return self._rewritten(track)
         assert track.cutter is not None
         try:
