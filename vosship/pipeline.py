@@ -38,7 +38,10 @@ class Prepared(msgspec.Struct, gc=False):
 
 
 class Pipeline:
-    """The steps of one (input, output) pair. Not shared between tasks: processors may remember streams."""
+    """The steps of one (input, output) pair. Not shared between tasks: processors may remember streams.
+
+    Without a renderer it only processes: `prepare` needs one.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class Pipeline:
         *,
         source: Any,
         processors: Sequence[Processor],
-        renderer: Renderer,
+        renderer: Renderer | None,
         now: Callable[[], float],
         keep_original: bool = False,
     ) -> None:
@@ -63,6 +66,11 @@ class Pipeline:
 
         Raises FatalError (or another VosshipError) only when a processor says that the whole pipeline must stop.
         """
+        records, alive = self.process(block)
+        return self._rendered(block, records, alive)
+
+    def process(self, block: Block) -> tuple[list[Record], list[Record]]:
+        """One record a line of the block, and those of them that have no fate after all processors."""
         records = records_of(block)
         if block.cut:
             records[0].reject(LINE_TOO_LONG, f"{block.end - block.offset} bytes")
@@ -79,14 +87,15 @@ class Pipeline:
             log.exception("processor failed on a block, running its lines one by one", extra={"file": block.stream.path})
             records = self._one_by_one(block)
             alive = [record for record in records if not record.fate]
-        return self._finished(block, records, alive)
-
-    def _finished(self, block: Block, records: list[Record], alive: list[Record]) -> Prepared:
         if self._finish:
             self._finish(alive)
+        return records, alive
+
+    def _rendered(self, block: Block, records: list[Record], alive: list[Record]) -> Prepared:
         if self._keep_original:
             for record in alive:
                 record.fields["event.original"] = self.concealed(record.line).decode("utf-8", "backslashreplace")
+        assert self._renderer is not None
         documents = self._renderer.render(block, alive, self._now())
         last_at = max([record.at for record in alive], default=0)
         if len(documents) == len(records):

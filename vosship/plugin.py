@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -216,6 +216,32 @@ class Reports(Protocol):
     """
 
     def survey(self, known: Known) -> Sequence[StreamSize]: ...
+
+
+class Attendance(msgspec.Struct, frozen=True):
+    """When an input could receive: its first and last sign of life and the spans between in which it could not (epoch s)."""
+
+    first_at: float
+    last_at: float
+    absences: tuple[tuple[float, float], ...] = ()
+
+
+@runtime_checkable
+class Attends(Protocol):
+    """An input that can only take what comes while it is there, and knows when it was not."""
+
+    def attendance(self) -> Attendance | None:
+        """What the spool shows, whoever may be writing it; None when there never was a sign of life."""
+        ...
+
+
+@runtime_checkable
+class Narrows(Protocol):
+    """An input that can be read in part, apart from any agent."""
+
+    def narrowed(self, streams: Collection[str]) -> Input:
+        """An instance that reads only these streams (named as `survey` names them) and changes nothing anywhere."""
+        ...
 
 
 @functools.cache

@@ -18,14 +18,14 @@ from msgspec import Meta
 
 from vosship.errors import ConfigError
 from vosship.events import Block, Field, Gone, Record
-from vosship.plugin import Context, Known, Remark, StreamSize, Until
+from vosship.plugin import Attendance, Context, Known, Remark, StreamSize, Until
 from vosship_forward.addresses import Address, bind, parse
 from vosship_forward.columns import Reading
 from vosship_forward.diagnosis import diagnose
 from vosship_forward.intake import Intake
 from vosship_forward.reader import Still, read, stream_of
 from vosship_forward.resends import Window
-from vosship_forward.shelf import look
+from vosship_forward.shelf import absences, look, span
 from vosship_forward.spool import Spool, recent_keys
 from vosship_forward.tcp import Limits, Listener
 from vosship_forward.udp import Datagrams
@@ -187,6 +187,14 @@ class Forward:
             StreamSize(stream_of(segment), segment.data_end, segment.last_us / 1e6, newest=segment is shelf[-1])
             for segment in shelf
         ]
+
+    def attendance(self) -> Attendance | None:
+        """When somebody listened (see `Attends`); walks the whole spool."""
+        alive = span(self.spool_dir)
+        if alive is None:
+            return None
+        away = tuple((begin / 1000, end / 1000) for begin, end in absences(self.spool_dir))
+        return Attendance(alive[0] / 1000, alive[1] / 1000, away)
 
     def check(self) -> Iterator[Remark]:
         """Whether the addresses can be had, who may send, and, where nothing ever came, why that could be."""
