@@ -52,8 +52,8 @@ _PYTHON_TYPES: Mapping[str, Any] = {
     "double": float | None,
     "boolean": bool | None,
 }
-_MEMO_LIMIT = 200_000
-"""Distinct dates remembered (chosen: two days of seconds in about 30 MB at the very most; usually one hour of them)."""
+_MEMO_LIMIT = 50_000
+"""Distinct dates remembered (chosen: half a day of seconds in at most 8 MB; usually it is the one hour being read)."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -204,9 +204,8 @@ def _python_type(field: Field) -> Any:
 class Rows:
     """Rows of one file back into documents, by the declared types of its own columns."""
 
-    _texts = _Texts()
-
     def __init__(self, columns: Sequence[tuple[str, str]]) -> None:
+        self._texts = _Texts()
         self.names = tuple(name for name, _ in columns if name not in ("_file", "_id"))
         self.select = ", ".join(["_id", *(quote(name) for name in self.names)])
         self._ways = [(name, self._way(kind)) for name, kind in columns if name not in ("_file", "_id")]

@@ -73,18 +73,19 @@ class _Counting:
         keys = self._keys(day)
         columns = ", ".join((_hold(day), *(_column(day, name) for name in ("end.by", "callerPdd", "calleePdd"))))
         counts: dict[Any, tuple[list[int], Counter[Any], Counter[Any], Counter[Any]]] = {}
-        for *words, hold_ms, by, caller, callee in day.db.execute(
-            f"SELECT {keys}, {columns} FROM calls WHERE {where} AND {_hold(day)} > 0", bound
-        ):
-            found = counts.get(key := tuple(words))
-            if found is None:
-                found = counts[key] = ([], Counter(), Counter(), Counter())
-            found[0].append(hold_ms)
-            found[1][by] += 1
-            found[2][caller] += 1
-            found[3][callee] += 1
+        single = len(self._query.by) == 1
+        found = day.db.execute(f"SELECT {keys}, {columns} FROM calls WHERE {where} AND {_hold(day)} > 0", bound)
+        for key, hold_ms, by, caller, callee in found if single else (((one, two), *rest) for one, two, *rest in found):
+            if key in counts:
+                holds, sides, caller_ms, callee_ms = counts[key]
+            else:
+                holds, sides, caller_ms, callee_ms = counts[key] = ([], Counter(), Counter(), Counter())
+            holds.append(hold_ms)
+            sides[by] += 1
+            caller_ms[caller] += 1
+            callee_ms[callee] += 1
         for key, (holds, by_whom, *pdd) in counts.items():
-            tally = self._tally(key)
+            tally = self._tally((key,) if single else key)
             tally.attempts += len(holds)
             tally.answered += len(holds)
             tally.network_success += len(holds)
