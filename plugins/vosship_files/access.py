@@ -46,7 +46,7 @@ class Access:
 
     def glimpse(self, track: Track, entry: Entry) -> None:
         """Open a file ahead of its turn, and remember how it begins if nothing of it was read."""
-        if not entry.compressed and self.open(track, entry):
+        if self.open(track, entry) and not entry.compressed:
             self.widen(track)
             if not track.offset:
                 track.sure_bytes = max(track.sure_bytes, track.seen_bytes)
@@ -79,9 +79,9 @@ class Access:
     def settled_archive(self, track: Track) -> bool:
         """Whether a gzip file ends where the position is: its trailer and its head tell, without reading all of it."""
         entry, evidence = track.entry, decode(track.proof)
-        if entry is None or not entry.compressed or evidence is None or track.cutter is not None or track.lost_until:
+        if entry is None or not entry.compressed or evidence is None or track.verified or track.lost_until:
             return False
-        if gzip_size(entry.path) != track.offset & 0xFFFFFFFF or not self.open(track, entry):
+        if gzip_size(entry.path) != track.offset & 0xFFFFFFFF or (track.cutter is None and not self.open(track, entry)):
             return False
         assert track.cutter is not None
         same = digest(track.cutter.source.read_at(0, evidence.head_bytes)) == evidence.head_hash

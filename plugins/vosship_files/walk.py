@@ -373,9 +373,12 @@ class Walk:
             return self._rewritten(track, lost=max(0, track.lost_until - track.offset), reason="cut short unread")
         if track.retired:
             return self._retired_end(track)
+        archived = track.entry is not None and track.entry.compressed
+        if not archived and source.size() < track.seen_bytes:
+            return self._rewritten(track, lost=track.seen_bytes - track.offset, reason="cut short unread")
         track.pending = False
         track.caught_up = True
-        if track.entry is not None and track.entry.compressed:
+        if archived:
             track.seen_bytes = source.size()  # what a damaged file's trailer says is not to be had
             if source.damage:
                 extra = {"file": source.path, "reason": source.damage}
