@@ -60,8 +60,8 @@ class Application:
         self.inputs: dict[str, InputEntry] = {item.name: self._input(item) for item in config.inputs}
         self.outputs: dict[str, OutputEntry] = {item.name: self._output(item) for item in config.outputs}
         self._refuse_mixed_families()
-        for entry in self.inputs.values():  # a table that cannot be read stops the start, not the first line
-            self.processors(entry)
+        # A table that cannot be read stops the start, not the first line; what was built to find out is used first.
+        self._built = {entry.name: self._chain(entry) for entry in self.inputs.values()}
 
     @classmethod
     def load(cls, path: str | None) -> Application:
@@ -74,7 +74,10 @@ class Application:
             raise
 
     def processors(self, entry: InputEntry) -> list[Any]:
-        """A fresh chain of the configured processors for one pipeline of that input."""
+        """A chain of the configured processors for one pipeline of that input, never handed out twice."""
+        return self._built.pop(entry.name, None) or self._chain(entry)
+
+    def _chain(self, entry: InputEntry) -> list[Any]:
         return [make("processor", item.type, item.options, self.context(item, entry), item.path) for item in self.config.processors]
 
     def pipelines(self) -> Iterator[tuple[str, InputEntry, OutputEntry]]:
