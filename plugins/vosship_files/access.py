@@ -81,7 +81,11 @@ class Access:
         entry, evidence = track.entry, decode(track.proof)
         if entry is None or not entry.compressed or evidence is None or track.verified or track.lost_until:
             return False
-        if gzip_size(entry.path) != track.offset & 0xFFFFFFFF or (track.cutter is None and not self.open(track, entry)):
+        try:
+            stated = gzip_size(entry.path)
+        except OSError:
+            return False  # deleted just now; it may still be open
+        if stated != track.offset & 0xFFFFFFFF or (track.cutter is None and not self.open(track, entry)):
             return False
         assert track.cutter is not None
         same = digest(track.cutter.source.read_at(0, evidence.head_bytes)) == evidence.head_hash

@@ -393,7 +393,8 @@ class Walk:
         """The end of a file that lost its name: the file that bears it now may hold the same content."""
         assert track.cutter is not None
         after = track.after
-        own = after.entry if after is not None and not after.retired and not after.lost_until else None
+        usable = after is not None and not after.retired and not after.lost_until and not track.last_words
+        own = after.entry if after is not None and usable else None
         if after is not None and own is not None and self._same_content(track, own):
             self._continue_in(track, after)
             return Pause.AGAIN
