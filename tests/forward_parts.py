@@ -25,6 +25,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.totals: Counter[str] = Counter()
+        self.gauges: dict[str, float] = {}
         self._changed = asyncio.Event()
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
@@ -34,7 +35,7 @@ class Counts:
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Keep the last."""
-        self.totals[name] = int(value)
+        self.gauges[name] = value
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Not looked at."""
@@ -50,7 +51,7 @@ class Counts:
         return self.totals[f"vosship_forward_refused_total:{reason}"]
 
 
-def context(place: Path, *, metrics: Counts | None = None, now: Callable[[], float] = time.time) -> Context:
+def context(place: Path, *, metrics: Counts | None = None, now: Callable[[], float] = time.time, **parameters: int) -> Context:
     """What a plugin under test is told of the world."""
     return Context(
         name="forward",
@@ -62,6 +63,7 @@ def context(place: Path, *, metrics: Counts | None = None, now: Callable[[], flo
         data_dir=place,
         base_dir=place,
         now=now,
+        switch_parameters=parameters,
     )
 
 

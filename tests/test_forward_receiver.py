@@ -269,6 +269,49 @@ def test_the_lag_runs_from_the_stop_to_the_arrival(tmp_path: Path) -> None:
     assert "forward.lag_ms" not in unknown.fields
 
 
+def test_the_switchs_queue_is_estimated_from_the_absence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a receiver for longer than half of the queue lasts, the next start says so; without the parameter, nothing."""
+    at = [1_776_000_000.0]
+    counts = Counts()
+
+    async def session(seconds: int, **parameters: int) -> None:
+        options = Forward.Options(listen=["tcp://127.0.0.1:0"], reply=Reply(text="OK"), heartbeat_s=600.0)
+        forward = Forward(options, context(tmp_path, metrics=counts, now=lambda: at[0], **parameters))
+        await forward.open()
+        for number in range(seconds):
+            at[0] += 1
+            assert await converse(port(forward, "tcp"), pipe(number) + b"\n") == b"OK\n"
+        await forward.close()
+
+    asyncio.run(session(10, EXTERNAL_MAX_CDR_PENDING_SIZE=100))
+    at[0] += 60
+    asyncio.run(session(0))
+    assert not [entry for entry in caplog.records if "queue" in entry.message]
+    (newest,) = tmp_path.glob("*.seg")
+    newest.rename(newest.with_suffix(".away"))
+    asyncio.run(session(10))
+    at[0] += 60
+    asyncio.run(session(0, EXTERNAL_MAX_CDR_PENDING_SIZE=100))
+    (warning,) = [entry.__dict__ for entry in caplog.records if "queue" in entry.message]
+    assert (warning["absent_s"], warning["queue"], warning["records_per_s"]) == (60, 100, 1.0)
+
+
+def test_datagrams_the_kernel_dropped_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that is held up too long loses datagrams before it sees them: that is shown, not silent."""
+    monkeypatch.setattr("vosship_forward.forward.MEASURE_S", 0.01)
+
+    async def run() -> None:
+        counts = Counts()
+        async with receiving(tmp_path, metrics=counts) as forward:
+            made = udp_to(port(forward, "udp"))
+            for _ in range(40_000):  # without giving the receiver a turn
+                made.send(b"x|y")
+            await counts.until_refused("kernel_buffer_full", 1)
+            made.close()
+
+    asyncio.run(asyncio.wait_for(run(), WAIT_S))
+
+
 def test_an_address_that_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
     """A port in use, an address of another machine, a word that is none: refused by name, and nothing stays bound."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -22,13 +23,17 @@ from vosship.plugin import Attendance, Context, Known, Remark, StreamSize, Until
 from vosship_forward.addresses import Address, bind, parse
 from vosship_forward.columns import Reading
 from vosship_forward.diagnosis import diagnose
+from vosship_forward.gauges import PENDING_PARAMETER, Gauges, records_per_s
 from vosship_forward.intake import Intake
 from vosship_forward.reader import Still, read, stream_of
-from vosship_forward.resends import Window
-from vosship_forward.shelf import absences, look, span
-from vosship_forward.spool import Spool, recent_keys
+from vosship_forward.resends import GENERATION_RECORDS, Window
+from vosship_forward.shelf import absences, look, recent_keys, span
+from vosship_forward.spool import Spool
 from vosship_forward.tcp import Limits, Listener
 from vosship_forward.udp import Datagrams
+
+MEASURE_S = 5.0
+"""Between two looks at the gauges (chosen: a third of the usual scrape interval)."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,16 +112,23 @@ class Forward:
             log=self._log,
         )
         try:
+            before = await asyncio.to_thread(look, self.spool_dir)
             spool.open()
         except BaseException:
             for bound in sockets:
                 bound.close()
             raise
         self._spool = spool
-        window = Window(options.resend_window_s)
-        for key, arrival_us in recent_keys(spool.shelf, int((context.now() - options.resend_window_s) * 1e6)):
-            window.arrived(key, arrival_us // 1_000_000)
-        intake = self._intake(spool, window)
+        intake = self._intake(spool, await asyncio.to_thread(self._window, spool))
+        await self._listen(sockets, intake)
+        gauges = Gauges(spool, intake, self._udp, pending_size=self._pending_size(), metrics=context.metrics, log=self._log)
+        last_us = max((segment.last_us for segment in before), default=0)
+        gauges.started(context.now() - last_us / 1e6 if last_us else 0.0, records_per_s(before))
+        self._gauge = asyncio.create_task(self._measure(gauges))
+        self._log.info("listening for the switch", extra={"at": " ".join(map(str, self.listening))})
+
+    async def _listen(self, sockets: Sequence[socket.socket], intake: Intake) -> None:
+        options = self._options
         limits = Limits(options.max_connections, options.max_line_bytes, options.idle_s, options.record_s)
         self.listening = []
         for address, bound in zip(self._addresses, sockets, strict=True):
@@ -130,8 +142,6 @@ class Forward:
                 self._udp.append(datagrams)
                 datagrams.open()
             self.listening.append(Address(address.protocol, address.host, port))
-        self._gauge = asyncio.create_task(self._measure(spool))
-        self._log.info("listening for the switch", extra={"at": " ".join(map(str, self.listening))})
 
     async def close(self) -> None:
         """Take what has arrived, keep and answer it, then let everything go. May be called twice."""
@@ -178,7 +188,9 @@ class Forward:
         for record in records:
             received = record.fields.get("forward.received_at")
             if received and record.at:
-                record.fields["forward.lag_ms"] = _epoch_ms(received) - record.at * 1000
+                stopped = record.fields.get("@timestamp")  # finer than `at` where the layout has milliseconds
+                stopped_ms = _epoch_ms(stopped) if isinstance(stopped, str) else record.at * 1000
+                record.fields["forward.lag_ms"] = _epoch_ms(received) - stopped_ms
 
     def survey(self, known: Known) -> Sequence[StreamSize]:
         """The segments and the bytes of records in each."""
@@ -200,6 +212,14 @@ class Forward:
         """Whether the addresses can be had, who may send, and, where nothing ever came, why that could be."""
         return diagnose(self._addresses, bool(self._allow), self.spool_dir, self._context.now())
 
+    def _window(self, spool: Spool) -> Window:
+        window_s = self._options.resend_window_s
+        window = Window(window_s)
+        since_us = int((self._context.now() - window_s) * 1e6)
+        for key, arrival_us in recent_keys(spool.shelf, since_us, GENERATION_RECORDS):
+            window.arrived(key, arrival_us // 1_000_000)
+        return window
+
     def _intake(self, spool: Spool, window: Window) -> Intake:
         reply = self._options.reply
         text, field = (reply.text, reply.field) if isinstance(reply, Reply) else ("", 0)
@@ -215,13 +235,14 @@ class Forward:
             metrics=self._context.metrics,
         )
 
-    async def _measure(self, spool: Spool) -> None:
-        version = -1
+    async def _measure(self, gauges: Gauges) -> None:
         while True:
-            await spool.news(version)
-            version = spool.version
-            self._context.metrics.set("vosship_spool_bytes", spool.size)
-            await asyncio.sleep(self._options.heartbeat_s)
+            gauges.tick(self._context.now())
+            await asyncio.sleep(MEASURE_S)
+
+    def _pending_size(self) -> int:
+        size = self._context.switch_parameters.get(PENDING_PARAMETER, 0)
+        return int(size) if str(size).isdigit() else 0
 
 
 def _network(text: str, path: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

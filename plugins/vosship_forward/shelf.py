@@ -230,3 +230,23 @@ def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((begin, end))
     return joined
+
+
+def recent_keys(shelf: Sequence[Segment], since_us: int, most: int) -> list[tuple[int, int]]:
+    """(key, arrival in µs) of the records since then, oldest first: the newest `most` of them, or a segment's worth more."""
+    chosen: list[Segment] = []
+    held = 0
+    for segment in reversed(shelf):
+        if held >= most or segment.last_us < since_us:
+            break
+        chosen.append(segment)
+        held += segment.records
+    keys: list[tuple[int, int]] = []
+    for segment in reversed(chosen):
+        try:
+            for frame in walk(segment.path, 0, 0 if segment.lost else segment.data_end):
+                if frame.kind == Kind.DATA:
+                    keys.append((frame.key, frame.arrival_us))
+        except (DamagedError, FileNotFoundError):
+            continue
+    return keys

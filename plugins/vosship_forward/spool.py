@@ -18,7 +18,7 @@ from pathlib import Path
 
 from vosship.errors import FatalError
 from vosship_forward.disk import Disk
-from vosship_forward.frames import MAGIC, Frame, Kind, encode, walk
+from vosship_forward.frames import MAGIC, Frame, Kind, encode
 from vosship_forward.progress import Progress
 from vosship_forward.shelf import LOST_SUFFIX, SUFFIX, Segment, interval_payload, measure, segments
 
@@ -368,13 +368,3 @@ class Spool:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-
-
-def recent_keys(shelf: list[Segment], since_us: int) -> list[tuple[int, int]]:
-    """(key, arrival in µs) of the records that arrived after `since_us`, oldest first, from the safe part of the spool."""
-    keys: list[tuple[int, int]] = []
-    for segment in shelf:
-        if segment.lost or segment.last_us < since_us:
-            continue
-        keys += [(f.key, f.arrival_us) for f in walk(segment.path, 0, segment.data_end) if f.kind == Kind.DATA]
-    return keys
