@@ -39,6 +39,7 @@ def command(config_path: str | None, as_json: bool) -> int:
 
 def examine(application: Application) -> Iterator[tuple[str, Remark]]:
     """Every remark with the part of the configuration it is about."""
+    from vosship.commands.newest import examine_newest
     from vosship.errors import VosshipError
     from vosship.plugin import Checks, Remark
 
@@ -57,6 +58,9 @@ def examine(application: Application) -> Iterator[tuple[str, Remark]]:
                     yield part, remark
             except VosshipError as error:
                 yield part, Remark("bad", error.message, error.hint)
+    for entry in application.inputs.values():
+        for remark in examine_newest(application, entry):
+            yield f"inputs.{entry.name}", remark
     yield from _forecast(application)
 
 
