@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +191,21 @@ def test_a_node_that_was_killed_is_found_again(opensearch_node: Node, tmp_path: 
     assert opensearch_node.count(DAY) == 210
 
 
+def test_a_node_that_answers_nothing_is_given_up_in_time(search_node: Node, tmp_path: Path) -> None:
+    """Frozen in the middle of work: no answer within `timeout_s`; afterwards each document is there once, whatever was taken."""
+    plugin = output(search_node.engine, search_node.url, tmp_path, timeout_s=1)
+    send(plugin, documents(10))
+    search_node.pause()
+    try:
+        with pytest.raises(UnavailableError, match="no answer in time"):
+            send(plugin, documents(50))
+    finally:
+        search_node.resume()
+    patient = output(search_node.engine, search_node.url, tmp_path)
+    assert set(verdicts(send(patient, documents(50))[0])) <= {"stored", "duplicate"}
+    assert search_node.count(DAY) == 50
+
+
 def test_a_secured_cluster_takes_tls_and_a_password(secured_elasticsearch: Node, tmp_path: Path) -> None:
     """TLS with the cluster's own authority and basic authentication; wrong ones wait with a hint."""
     node = secured_elasticsearch
@@ -211,3 +229,25 @@ def test_the_artefacts_are_what_is_installed(search_node: Node, tmp_path: Path) 
     body = json.loads(json.dumps(plugin.artefacts()["vos3000-calls"]))
     body["template"]["settings"]["index"].pop("lifecycle", None)
     assert search_node.call("PUT", "/_index_template/vos3000-calls", body)[0] == 200
+
+
+def test_a_switchs_directory_is_in_the_index_once_by_the_stops_local_day(search_node: Node, tmp_path: Path) -> None:
+    """The whole agent: every line the simulated switch wrote is there once, also when all is sent again after a lost state."""
+    vosship = [sys.executable, "-m", "vosship.cli"]
+    calls = 3000
+    subprocess.run([*vosship, "simulate", str(tmp_path / "cdr"), "--calls", str(calls), "--cps", "0.03", "--seed", "7"], check=True)
+    lines = [line for path in (tmp_path / "cdr").iterdir() for line in path.read_bytes().splitlines() if line]
+    configuration = tmp_path / "vosship.yaml"
+    configuration.write_text(
+        f"switch: dhaka-1\ntimezone: Asia/Dhaka\ndata_dir: {tmp_path}/data\n"
+        f"inputs: {{cdr: {{type: files, paths: ['{tmp_path}/cdr/*']}}}}\n"
+        f"outputs: {{search: {{type: {search_node.engine}, hosts: ['{search_node.url}']}}}}\n"
+    )
+    for _ in range(2):
+        subprocess.run([*vosship, "run", "--once", "-c", str(configuration)], check=True)
+        assert search_node.count("vos3000-cdr-*") == len(lines) == calls
+        shutil.rmtree(tmp_path / "data")
+    days = {line.split(b"|")[3][:10].decode().replace("-", ".") for line in lines}  # stopTime, as the switch's clock has it
+    assert len(days) > 1
+    _, indices = search_node.call("GET", "/_cat/indices/vos3000-cdr-*?format=json&h=index")
+    assert {row["index"] for row in indices} == {f"vos3000-cdr-{day}" for day in days}

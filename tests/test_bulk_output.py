@@ -301,6 +301,26 @@ def test_tls_is_verified_unless_told_otherwise(tmp_path: Path) -> None:
             assert any("not verified" in remark.text for remark in careless.check())
 
 
+def test_our_own_certificate_is_shown_where_it_is_asked_for(tmp_path: Path) -> None:
+    """A cluster that insists on client certificates takes ours and refuses a connection without."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    ours = authority.issue_cert("vosship@example.org")
+    ours.cert_chain_pems[0].write_to_path(str(tmp_path / "our.pem"))
+    ours.private_key_pem.write_to_path(str(tmp_path / "our.key"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    engines: tuple[Engine, Engine] = ("opensearch", "elasticsearch")
+    for engine in engines:
+        with Cluster(engine, tls=context) as cluster:
+            with_it = output(engine, cluster.url, tmp_path, ca_certs="ca.pem", client_cert="our.pem", client_key="our.key")
+            assert verdicts(send(with_it, documents(1))[0]) == ["stored"]
+            with pytest.raises(UnavailableError):
+                send(output(engine, cluster.url, tmp_path, ca_certs="ca.pem"), documents(1))
+
+
 @pytest.mark.parametrize(
     ("options", "path"),
     [

@@ -25,7 +25,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     password: Annotated[str, Meta(description="its password, best as ${VARIABLE}")] = ""
     password_file: Annotated[str, Meta(description="a file holding the password, in place of `password`")] = ""
     api_key: Annotated[str, Meta(description="API key as the server encoded it, in place of a user")] = ""
-    ca_certs: Annotated[str, Meta(description="PEM file of authorities to trust (default: the system's)")] = ""
+    ca_certs: Annotated[str, Meta(description="PEM file of authorities to trust (default: the public ones, of certifi)")] = ""
     verify_certs: Annotated[bool, Meta(description="refuse a certificate that cannot be verified")] = True
     client_cert: Annotated[str, Meta(description="PEM file of our own certificate")] = ""
     client_key: Annotated[str, Meta(description="PEM file of its key")] = ""
