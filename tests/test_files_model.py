@@ -63,7 +63,9 @@ class Conservation(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 9), share=st.floats(0, 1))
     def truncate(self, number: int, share: float) -> None:
+        """The agent looks before more is written: what is cut off and overgrown between two looks cannot be told."""
         self.model.truncate(self.some(number), share)
+        self.look()
 
     @rule(number=st.integers(0, 9))
     def restore(self, number: int) -> None:
