@@ -147,15 +147,16 @@ def test_a_search_for_one_number_reads_few_chunks(tmp_path: Path) -> None:
     """A number that occurs once leads to the one chunk that holds it, while the day is still being written."""
     documents = calls(20_000, seed=13, days=1)
     send(tmp_path, [documents])
-    rare = document({"@timestamp": "2026-04-25T06:00:00.000Z", "callerE164": "4930999"}, base="rare.txt")
+    rare = document({"@timestamp": "2026-04-25T06:00:00.000Z", "callerE164": "493099912345"}, base="rare.txt")
     send(tmp_path, [[rare]])
     from vosship_sqlite.reader import DayFile
 
     day = DayFile(next(tmp_path.glob("*.sqlite")))
     ever = Query(from_ms=0, to_ms=1 << 50)
     assert len(day.chunks(ever)) > 20
-    assert len(day.chunks(msgspec.structs.replace(ever, number="4930999"))) == 1
-    assert len(day.chunks(msgspec.structs.replace(ever, caller="4930999*"))) == 1
+    assert len(day.chunks(msgspec.structs.replace(ever, number="493099912345"))) == 1
+    for prefix in ("4930999*", "49309991*", "4930999123*", "49309991234*"):
+        assert len(day.chunks(msgspec.structs.replace(ever, caller=prefix))) == 1
     day.close()
 
 

@@ -31,7 +31,7 @@ from vosship.query import (
     Query,
 )
 from vosship_sqlite.columns import Rows, quote
-from vosship_sqlite.writer import PARTS, PREFIX_LENGTH, VERSION, fingerprint, foreign, prefix_fingerprint
+from vosship_sqlite.writer import PARTS, PREFIX_LENGTHS, VERSION, fingerprint, foreign, prefix_fingerprint
 
 _NAME = re.compile(r"(?P<index>.+-(?P<day>\d{4}\.\d{2}\.\d{2}))\.sqlite")
 
@@ -140,7 +140,8 @@ def _hash(asked: str) -> int | None:
         return None
     if not asked.endswith("*"):
         return fingerprint(asked)
-    return prefix_fingerprint(asked[:-1]) if len(asked) - 1 >= PREFIX_LENGTH else None
+    length = max((length for length in PREFIX_LENGTHS if length < len(asked)), default=0)
+    return prefix_fingerprint(asked[:length]) if length else None
 
 
 def _connect(path: Path) -> sqlite3.Connection:

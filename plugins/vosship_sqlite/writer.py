@@ -8,7 +8,7 @@ is synced at every commit. A batch that spans two days is two transactions; send
 A *chunk* is a run of bytes of one CDR file with the bounds of its calls' times, at most CHUNK_CALLS calls where lines
 arrive in order. Chunks of one file never overlap. They are what makes a search quick while the day is still being
 written, when indexes on numbers would cost most: a time window skips chunks by their bounds, and a number is looked
-for in the chunks' *fingerprints* (32-bit hashes of every number, and of the first PREFIX_LENGTH characters of each).
+for in the chunks' *fingerprints* (32-bit hashes of every number, and of its beginnings of PREFIX_LENGTHS).
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ CHUNK_CALLS = 4096
 PARTS = 16
 """Fingerprints are kept apart by their lowest four bits: a search reads a sixteenth of them (chosen: one page each a batch)."""
 
-PREFIX_LENGTH = 7
-"""Characters of a number hashed a second time, for searches by prefix (chosen: country and network; shorter prefixes
-match so many calls that reading in time order finds enough at once)."""
+PREFIX_LENGTHS = (7, 10)
+"""Characters of a number hashed beside the whole, for searches by prefix (chosen: country and network, and a range of a
+thousand numbers; shorter prefixes match so many calls that reading in time order finds enough at once)."""
 
 OPEN_DAYS = 4
 """Files held open for writing (chosen: two index names over midnight)."""
@@ -75,9 +75,9 @@ def fingerprint(number: str) -> int:
     return zlib.crc32(number.encode())
 
 
-def prefix_fingerprint(number: str) -> int:
-    """The hash of a number's beginning, apart from that of a whole number."""
-    return zlib.crc32(number[:PREFIX_LENGTH].encode(), 1)
+def prefix_fingerprint(beginning: str) -> int:
+    """The hash of a number's beginning, of one of PREFIX_LENGTHS, apart from that of a whole number."""
+    return zlib.crc32(beginning.encode(), 1)
 
 
 class Day:
@@ -263,7 +263,7 @@ class Day:
         for place in self._numbers:
             numbers.update(columns[place])
         numbers.discard(None)
-        prefixes = {number[:PREFIX_LENGTH] for number in numbers}
+        prefixes = {number[:length] for length in PREFIX_LENGTHS for number in numbers if len(number) >= length}
         parts: list[list[int]] = [[] for _ in range(PARTS)]
         for hashed in {*map(fingerprint, numbers), *map(prefix_fingerprint, prefixes)}:
             parts[hashed % PARTS].append(hashed)
