@@ -96,17 +96,16 @@ def test_udp_is_answered_with_flowno_at_its_own_address(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_a_record_without_the_answering_field_is_kept_and_counted(tmp_path: Path) -> None:
+def test_a_record_without_the_answering_field_is_kept_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """No answer can be made of it, yet it is not lost."""
 
     async def run() -> None:
-        counts = Counts()
-        async with receiving(tmp_path, metrics=counts, reply=Reply(field=37)) as forward:
+        async with receiving(tmp_path, reply=Reply(field=37)) as forward:
             assert await converse(port(forward, "tcp"), b"short,record\n" + datagram("5") + b"\n") == b"5\n"
             assert lines(await gather(forward)) == [b"short,record", datagram("5")]
-        assert counts.refused("no_answer") == 1
 
     asyncio.run(run())
+    assert [entry.message for entry in caplog.records] == ["record lacks the field to answer with, kept without an answer"]
 
 
 def test_a_resend_is_kept_and_tagged_also_across_a_restart(tmp_path: Path) -> None:
@@ -163,12 +162,11 @@ def test_too_many_connections_do_not_harm_those_there_are(tmp_path: Path) -> Non
     asyncio.run(asyncio.wait_for(run(), WAIT_S))
 
 
-def test_a_slow_sender_is_ended_and_what_it_began_is_kept(tmp_path: Path) -> None:
+def test_a_slow_sender_is_ended_and_what_it_began_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A record that stays unfinished is cut off after `record_s`, however the bytes dribble."""
 
     async def run() -> None:
-        counts = Counts()
-        async with receiving(tmp_path, metrics=counts, record_s=0.3, reply=Reply(text="OK")) as forward:
+        async with receiving(tmp_path, record_s=0.3, reply=Reply(text="OK")) as forward:
             reader, writer = await asyncio.open_connection("127.0.0.1", port(forward, "tcp"))
 
             async def dribble() -> None:
@@ -184,9 +182,9 @@ def test_a_slow_sender_is_ended_and_what_it_began_is_kept(tmp_path: Path) -> Non
             kept = lines(await gather(forward))
             assert kept[0] == pipe(1)
             assert set(kept[1]) == {ord("x")}
-            assert counts.refused("unfinished") == 1
 
     asyncio.run(asyncio.wait_for(run(), WAIT_S))
+    assert any("in the middle of a record" in entry.message for entry in caplog.records)
 
 
 def test_a_quiet_connection_between_records_is_left_alone(tmp_path: Path) -> None:
@@ -238,6 +236,29 @@ def test_two_hundred_senders_at_once_lose_nothing(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_sender_that_does_not_read_its_answers_is_not_read_either(tmp_path: Path) -> None:
+    """Its answers do not pile up in memory; once it reads, it gets all of them."""
+
+    async def run() -> None:
+        counts = Counts()
+        text = "answer " * 140
+        async with receiving(tmp_path, metrics=counts, reply=Reply(text=text)) as forward:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port(forward, "tcp"), limit=2048)
+            total = 60_000
+            writer.write(b"".join(b"%06d|x\n" % number for number in range(total)))
+            taken = -1
+            while taken != counts.totals["vosship_forward_received_total"]:  # until it stands still
+                taken = counts.totals["vosship_forward_received_total"]
+                await asyncio.sleep(0.3)
+            assert 0 < taken < total
+            for _ in range(total):
+                assert len(await reader.readline()) == len(text) + 1
+            assert counts.totals["vosship_forward_received_total"] == total
+            writer.close()
+
+    asyncio.run(asyncio.wait_for(run(), WAIT_S))
+
+
 def test_closing_takes_what_has_already_arrived(tmp_path: Path) -> None:
     """What lies in the kernel when the agent stops is kept and answered, also the record that was never finished."""
 
@@ -256,6 +277,23 @@ def test_closing_takes_what_has_already_arrived(tmp_path: Path) -> None:
         assert sorted(arrival.line for arrival in scan(tmp_path)) == sorted([pipe(1), pipe(2), pipe(3), pipe(4)[:30]])
 
     asyncio.run(asyncio.wait_for(run(), WAIT_S))
+
+
+def test_a_sender_that_never_ends_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+    """It floods and reads no answer; the receiver stops all the same, and keeps what it took."""
+
+    async def run() -> float:
+        async with receiving(tmp_path, reply=Reply(text="x" * 1000)) as forward:
+            _, writer = await asyncio.open_connection("127.0.0.1", port(forward, "tcp"), limit=1024)
+            writer.write(b"a|b|c\n" * 200_000)
+            await asyncio.sleep(0.3)
+            began = asyncio.get_running_loop().time()
+            await forward.close()
+            writer.transport.abort()
+            return asyncio.get_running_loop().time() - began
+
+    assert asyncio.run(asyncio.wait_for(run(), WAIT_S)) < 10
+    assert sum(1 for _ in scan(tmp_path)) > 0
 
 
 def test_the_lag_runs_from_the_stop_to_the_arrival(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class Forward:
             "none"
         )
         max_connections: Annotated[int, Meta(description="TCP connections at a time", ge=1, le=60_000)] = 1000
-        max_line_bytes: Annotated[int, Meta(description="a longer record is refused", ge=64, le=16 << 20)] = 64 << 10
+        max_line_bytes: Annotated[int, Meta(description="a longer record is refused", ge=64, le=16 << 20)] = 16 << 10
         idle_s: Annotated[float, Meta(description="a connection silent this long is closed", gt=0)] = 3600.0
         record_s: Annotated[float, Meta(description="a record not finished this long after it began is cut off", gt=0)] = 30.0
         spool_max_bytes: Annotated[int, Meta(description="the spool's bound; the oldest segments go first", ge=65_536)] = 4 << 30

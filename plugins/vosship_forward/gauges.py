@@ -49,7 +49,7 @@ class Gauges:
         self._estimate(stuck_s, records_per_s(self._spool.shelf), "the switch's queue may be filling while nothing can be kept")
         dropped = sum(one.dropped() for one in self._udp)
         if dropped > self._dropped:
-            self._intake.refuse(KERNEL_DROP, "", dropped - self._dropped)
+            self._intake.refuse(KERNEL_DROP, "any", dropped - self._dropped)
         self._dropped = dropped
 
     def _estimate(self, absent_s: float, rate: float, phrase: str) -> None:

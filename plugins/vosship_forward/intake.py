@@ -22,9 +22,8 @@ REPEAT_S = 60.0
 FOREIGN = "foreign"
 TOO_MANY = "too_many_connections"
 TOO_LONG = "line_too_long"
-UNFINISHED = "unfinished"
 BUSY = "busy"
-NO_ANSWER = "no_answer"
+"""Why something is not taken: labels of `vosship_forward_refused_total`."""
 
 
 class Intake:
@@ -78,7 +77,7 @@ class Intake:
         if self._answer_text:
             answer = self._answer_text
         elif self.answers and not answer:
-            self.refuse(NO_ANSWER, host)
+            self.say("record lacks the field to answer with, kept without an answer", host)
         frame = encode(Kind.DATA, int(now * 1e6), line, flags=flags, peer=pack_address(host), port=port, key=key)
         return frame, answer
 
@@ -95,10 +94,15 @@ class Intake:
     def refuse(self, reason: str, host: str, count: int = 1) -> None:
         """Count what is not taken; say so now and then."""
         self._metrics.count("vosship_forward_refused_total", count, reason=reason)
+        self.say("sender refused", host, count, reason=reason)
+
+    def say(self, phrase: str, host: str, count: int = 1, **keys: str) -> None:
+        """Log something that a sender can cause as often as it likes: at most once in REPEAT_S, with the count."""
+        kind = phrase + "".join(keys.values())
         now = time.monotonic()
-        said_at, held = self._said.get(reason, (-REPEAT_S, 0))
+        said_at, held = self._said.get(kind, (-REPEAT_S, 0))
         if now - said_at < REPEAT_S:
-            self._said[reason] = (said_at, held + count)
+            self._said[kind] = (said_at, held + count)
             return
-        self._said[reason] = (now, 0)
-        self._log.warning("refused", extra={"reason": reason, "peer": host, "count": held + count})
+        self._said[kind] = (now, 0)
+        self._log.warning(phrase, extra={**keys, "peer": host, "count": held + count})

@@ -15,7 +15,7 @@ from typing import cast
 import msgspec
 
 from vosship_forward.frames import Flag
-from vosship_forward.intake import FOREIGN, TOO_LONG, TOO_MANY, UNFINISHED, Intake
+from vosship_forward.intake import FOREIGN, TOO_LONG, TOO_MANY, Intake
 from vosship_forward.lines import Splitter
 
 PENDING_MAX_BYTES = 256 << 10
@@ -27,6 +27,9 @@ READ_BYTES = 64 << 10
 
 REMEMBERED_PEERS = 4096
 """Addresses remembered to end their records with newlines (chosen: far more than a switch has)."""
+
+DRAIN_S = 1.0
+"""At the end, how long what has already arrived is still read (chosen: well within the daemon's own limit for a stop)."""
 
 BACKLOG = 1024
 """Connections waiting to be accepted (chosen: a burst of one connection a record)."""
@@ -62,9 +65,10 @@ class Listener:
         """Accept nobody new, take what has already arrived, and end every connection once its records are safe."""
         if self._server is not None:
             self._server.close()
+        until = asyncio.get_running_loop().time() + DRAIN_S
         for connection in list(self.connections):
-            # A turn of the loop reads what is there; there is no event to wait for.
-            while connection.has_arrived() and not self.intake.spool.full:  # noqa: ASYNC110 - see above
+            # A turn of the loop reads what is there; there is no event to wait for. A sender that never ends is cut off.
+            while connection.has_arrived() and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - see above
                 await asyncio.sleep(0)
             connection.end()
 
@@ -95,6 +99,7 @@ class Connection(asyncio.BufferedProtocol):
         self._host, self._port = "", 0
         self._pending_bytes = 0
         self._paused = False
+        self._answers_held = False
         self._ending = False
         self._refused = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -159,11 +164,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """A sender that does not read its answers is not read either."""
+        self._answers_held = True
         self._pause()
 
     def resume_writing(self) -> None:
         """It reads again."""
-        self._resume()
+        self._answers_held = False
+        if self._pending_bytes <= PENDING_MAX_BYTES // 2:
+            self._resume()
 
     def end(self) -> None:
         """Finish as if the sender had closed: what is begun is kept, what is safe is answered."""
@@ -237,7 +245,7 @@ class Connection(asyncio.BufferedProtocol):
             self._timer = self._loop.call_at(due, self._watch)
             return
         if self._lines.unfinished:
-            self._intake.refuse(UNFINISHED, self._host)
+            self._intake.say("connection ended in the middle of a record, what there is of it is kept", self._host)
         self._finish(broken=True)
 
     def _pause(self) -> None:
@@ -246,6 +254,6 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def _resume(self) -> None:
-        if self._paused and self._transport is not None and not self._transport.is_closing():
+        if self._paused and not self._answers_held and self._transport is not None and not self._transport.is_closing():
             self._paused = False
             self._transport.resume_reading()

@@ -119,4 +119,4 @@ class Datagrams:
                 send(answer, sender)
             except OSError:
                 # The sender is gone or the buffer full: the record is safe, and the switch asks again by sending it again.
-                self._intake.refuse("answer_not_sent", sender[0])
+                self._intake.say("answer cannot be sent, the record is kept", sender[0])
