@@ -452,8 +452,12 @@ class Walk:
     def _renew(self, track: Track) -> None:
         """Begin the next generation: of the file that bears the name, or of the open one that has lost it."""
         if track.entry is not None:
-            track.close()
+            cutter, track.cutter = track.cutter, None
             fresh = self._next(track, track.entry, self._now())
+            if cutter is not None and fresh.cutter is None and cutter.source.inode == track.entry.inode:
+                fresh.cutter = self._access.anew(cutter.source)  # deleted just now, but still open
+            elif cutter is not None:
+                cutter.source.close()
         else:
             assert track.cutter is not None
             old = track.stream
