@@ -1,6 +1,9 @@
 """The output `sqlite`: options, opening and closing, and one thread that writes.
 
 It does not know tables or queries: `writer`, `reader` and `figures` do.
+
+Measured 2026-11-20 on 2 cores with `python benchmarks/embedded_store.py DIRECTORY --calls 1000000`: 14 us of CPU a call,
+41,000 calls/s beside five other busy processes; in that million a number is found in 9 ms, one that is absent in 8 ms.
 """
 
 from __future__ import annotations
