@@ -258,6 +258,7 @@ def elasticsearch(*, secured: bool = False, heap_mb: int = HEAP_MB) -> Iterator[
         environment = {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"), "ES_JAVA_HOME": str(_java_home(folder, user)), "HOME": str(folder),
             "ES_JAVA_OPTS": f"-Xms{heap_mb}m -Xmx{heap_mb}m", "ES_TMPDIR": str(folder),
+            "CLI_JAVA_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # the launcher lives a second: no time to optimise
         }  # fmt: skip
         as_user: dict[str, Any] = {"user": user, "group": pwd.getpwuid(user).pw_gid, "extra_groups": []} if user is not None else {}
         node = Node("elasticsearch", folder, port, [str(home / "bin" / "elasticsearch")], env=environment, cwd=folder, **as_user)
