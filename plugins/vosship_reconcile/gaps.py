@@ -1,0 +1,46 @@
+"""When a receiver was away, in terms of the calls it can have missed: its clock's spans into spans of stop times.
+
+It does not find absences (the input does) and judges nothing.
+
+A call arrives some time after it stopped: moments when all is well, minutes when the switch had to queue, months when a day is
+played back. So each edge of an absence is moved by the delay of the calls that arrived next to it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vosship.plugin import Attendance
+from vosship.standing import Gap
+from vosship_reconcile.comparison import arrivals
+
+NEIGHBOURS = 50
+"""Arrivals beside an absence that tell the delay (chosen: more than a switch reorders; see the simulator's reach of 40)."""
+
+NEIGHBOURS_MS = 60_000
+"""And how far from each other they may lie (chosen: a delay of an hour ago says nothing)."""
+
+
+def missed(db: Any, side: int, attendance: Attendance) -> list[Gap]:
+    """The spans of stop times whose calls cannot have arrived."""
+    first_ms, last_ms = round(attendance.first_at * 1000), round(attendance.last_at * 1000)
+    found = [Gap(from_ms=None, to_ms=_after(db, side, first_ms), reason="before the receiver's first sign of life")]
+    for begin, end in attendance.absences:
+        away_ms, back_ms = round(begin * 1000), round(end * 1000)
+        lags = _lags(db, side, away_ms, before=True)
+        start = None if lags is None else away_ms - lags[1]
+        text = f"the receiver was away for {(back_ms - away_ms) / 1000:.1f} s"
+        found.append(Gap(from_ms=start, to_ms=_after(db, side, back_ms), reason=text))
+    lags = _lags(db, side, last_ms, before=True)
+    edge = last_ms if lags is None else last_ms - lags[0]
+    found.append(Gap(from_ms=edge + 1, to_ms=None, reason="after the receiver's last sign of life"))
+    return found
+
+
+def _after(db: Any, side: int, back_ms: int) -> int | None:
+    lags = _lags(db, side, back_ms, before=False)
+    return back_ms if lags is None else back_ms - lags[0]
+
+
+def _lags(db: Any, side: int, at_ms: int, *, before: bool) -> tuple[int, int] | None:
+    return arrivals(db, side, at_ms, before=before, count=NEIGHBOURS, within_ms=NEIGHBOURS_MS)

@@ -1,0 +1,146 @@
+"""`vosship reconcile`: two copies of the same calls compared, and what differs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vosship.commands.options import json_option
+from vosship.commands.window import Asking, window_options
+
+if TYPE_CHECKING:
+    from vosship_reconcile.engine import SideSource
+
+EXAMPLE = """\b
+Examples:
+  vosship reconcile --left cdr --right forward --day 2026-04-26
+  vosship reconcile --left cdr --right search:forward --day 2026-04-26 --html report.html
+  vosship reconcile --left cdr --right vendor.csv --map vendor.yaml --month 2026-04
+"""
+
+EXITS = {"equal": 0, "different": 3, "cannot_judge": 4}
+"""Contract, section 3."""
+
+
+@click.command("reconcile", epilog=EXAMPLE)
+@window_options
+@json_option
+@click.option("--left", required=True, metavar="NAME", help="An input or output; NAME:CHANNEL of a store; several with commas.")
+@click.option("--right", required=True, metavar="NAME", help="Likewise; or with --map another carrier's file.")
+@click.option("--grace-s", type=click.FloatRange(0), default=300.0, show_default=True, help="A call may be on its way so long.")
+@click.option("--as-of", default="", metavar="TIME", help="When the copies were taken.  [default: their last sign of life]")
+@click.option("--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), help="Write every difference to this file.")
+@click.option("--scratch", type=click.Path(file_okay=False, path_type=Path), help="Where to work; needs the size of both copies.")
+def command(as_json: bool, left: str, right: str, **options: Any) -> int:
+    """Compare two copies of the same calls: files, forward, stores.
+
+    Exit 0: equal. 3: they differ. 4: a source has gaps, and what is there agrees.
+    """
+    from vosship_reconcile.engine import Asked, Comparison
+    from vosship_reconcile.session import session
+
+    asking = _Reconciling.of(f"{left} against {right}", options)
+    window = asking.window
+    shown = {"from": window.start.isoformat(), "to": window.end.isoformat(), "timezone": window.zone.key, "time": window.time}
+    asked = Asked(
+        from_ms=window.from_ms, to_ms=window.to_ms, zone=window.zone, window=shown, grace_s=options["grace_s"],
+        as_of_ms=asking.moment(options["as_of"]),
+    )  # fmt: skip
+    with session(options["scratch"]) as (db, work):
+        comparison = Comparison(db, work, asked, (asking.side(left), asking.side(right)))
+        report = comparison.run(_teller())
+        if options["csv_path"]:
+            from vosship_reconcile.differences import write
+
+            write(options["csv_path"], db, comparison.names)
+    _print(report, as_json)
+    return EXITS[report.verdict]
+
+
+def _print(report: Any, as_json: bool) -> None:
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode(report).decode())
+        return
+    from vosship_reconcile.text import lines
+
+    for line in lines(report):
+        click.echo(line)
+
+
+class _Reconciling(Asking):
+    """A question that two sources answer instead of one store."""
+
+    _names = ""
+
+    @classmethod
+    def of(cls, names: str, options: dict[str, Any]) -> _Reconciling:  # type: ignore[override]  # what is compared takes the command's place
+        from vosship.application import Application
+
+        cls._names = names
+        return cls(Application.load(options["config_path"]), "reconcile", options)
+
+    def _store(self, name: str | None) -> Any:
+        return self._names, None
+
+    def moment(self, text: str) -> int | None:
+        """Epoch milliseconds of an option's time, in the window's zone."""
+        from datetime import datetime
+
+        from vosship.errors import ConfigError
+
+        if not text:
+            return None
+        try:
+            found = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise ConfigError(f"--as-of: {text!r} is no time", hint="such as 2026-04-26T12:00") from error
+        return round((found if found.tzinfo else found.replace(tzinfo=self.window.zone)).timestamp() * 1000)
+
+    def side(self, names: str) -> SideSource:
+        """The source of one side, with what is known to lack; several names are one source (two receivers of one address)."""
+        from vosship.records import find, records, streams
+        from vosship.standing import missing, standing
+        from vosship_reconcile.engine import SideSource
+
+        application, window = self.application, self.window
+        filters = {key: value for key, value in self.filters.items() if key not in ("channel", "resends")}
+        sources = [find(application, name) for name in names.split(",")]
+        known = [standing(application, source, window) for source in sources]
+        gaps = [gap for one in known for gap in one.gaps]
+
+        def batches() -> Any:
+            for source in sources:
+                gone: list[Any] = []
+                yield from records(application, source.name, window, filters, gone.append)
+                if source.entry is not None and gone:
+                    gaps.extend(missing(gone, streams(source.entry, window)[0]))
+
+        return SideSource(
+            name=names,
+            batches=batches(),
+            repeats=len(sources) > 1 or sources[0].repeats,
+            alive_ms=max((one.alive_ms for one in known if one.alive_ms is not None), default=None),
+            gaps=gaps,
+            attendances=[one.attendance for one in known if one.attendance is not None],
+        )
+
+
+def _teller() -> Any:
+    """A line that counts up, on a terminal only."""
+    import time
+
+    shown_at = 0.0
+
+    def tell(what: str, count: int) -> None:
+        nonlocal shown_at
+        now = time.monotonic()
+        if sys.stderr.isatty() and now - shown_at > 0.5:
+            shown_at = now
+            click.echo(f"\r\033[K{what} {f'{count:,}' if count else ''}", nl=False, err=True)
+
+    return tell
