@@ -56,6 +56,14 @@ def test_search_json_gives_the_documents_with_id_and_index(place: Path, capfd: p
     assert "2026-04-25T00:00:00+06:00" in said.err
 
 
+def test_without_a_window_the_newest_calls_are_found_however_old(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The last days are counted back from the newest call, so a copy of an old directory answers too."""
+    assert vosship(place, "search", "--channel", "all", "--resends", "--json", "--limit", "9999") == 0
+    said = capfd.readouterr()
+    assert len(said.out.splitlines()) == 3000
+    assert "31 days" in said.err
+
+
 def test_a_range_of_32_days_is_denied_to_search_only(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """search exit 5 with the way out; export and stats go through it."""
     words = ("--from", "2026-03-27", "--to", "2026-04-27", "--channel", "all", "--resends")

@@ -92,9 +92,10 @@ def midnight(day: date, zone: ZoneInfo) -> datetime:
 def parse(
     *, start: str = "", end: str = "", day: str = "", month: str = "", zone: ZoneInfo, time: TimeField, now: float, max_days: int
 ) -> Window:
-    """The window that `--from`, `--to`, `--day` and `--month` ask for; without any, the last `max_days` up to the end of today.
+    """The window that `--from`, `--to`, `--day` and `--month` ask for; without any, the last `max_days`.
 
-    With `--to` alone it reaches back `max_days`; with `--from` alone it ends with today. Raises ConfigError.
+    `now` (epoch seconds) lies in the last day of a window without an end. With `--to` alone it reaches back `max_days`.
+    Raises ConfigError.
     """
     if sum((bool(day), bool(month), bool(start or end))) > 1:
         raise ConfigError("--day, --month and --from/--to exclude each other", hint="--from 2026-04-01 --to 2026-04-30")

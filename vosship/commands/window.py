@@ -84,7 +84,7 @@ class Asking:
             month=options["month"],
             zone=_zone(application, options["zone"]),
             time=options["time"],
-            now=now,
+            now=self._latest(now, options),
             max_days=self.guard.max_days,
         )
         self._options = options
@@ -120,6 +120,19 @@ class Asking:
         from vosship.query import Query
 
         return Query(from_ms=window.from_ms, to_ms=window.to_ms, time=window.time, limit=limit, **self.filters)
+
+    def _latest(self, now: float, options: dict[str, Any]) -> float:
+        """What an open end is counted back from: the newest call in the store, so that old copies are found too."""
+        from datetime import datetime
+
+        from vosship.query import Query
+
+        if options["end"] or options["day"] or options["month"]:
+            return now
+        ever = Query(from_ms=0, to_ms=round(now * 1000), channel="all", resends=True, limit=1)
+        for hit in self.store.search(ever):
+            return datetime.fromisoformat(hit.fields["@timestamp"]).timestamp()
+        return now
 
     def _store(self, name: str | None) -> tuple[str, Searches]:
         return self.application.searchable(name)
