@@ -1,4 +1,4 @@
-"""Writes what stands in this folder: templates and lifecycle policies for both engines, and the field reference.
+"""Writes what stands in this folder: templates and lifecycle policies for both engines, dashboards, and the field reference.
 
     python mappings/generate.py           write
     python mappings/generate.py --check   fail when something here is not what would be written
@@ -22,6 +22,7 @@ from vosship.application import Application
 from vosship.events import Field
 from vosship.schema import VERSION, Schema
 from vosship_bulk.client import Engine
+from vosship_bulk.dashboards import ndjson
 from vosship_bulk.options import Options
 from vosship_bulk.templates import lifecycle, templates
 
@@ -67,6 +68,7 @@ def files(schema: Schema) -> Mapping[str, str]:
         for name, body in templates(schema, EXAMPLE, lifecycle=engine == "elasticsearch").items():
             made[f"{engine}-template-{name}.json"] = _json(body)
         made[f"lifecycle-{kind}.json"] = _json(lifecycle(engine, EXAMPLE))
+    made["dashboards.ndjson"] = ndjson(schema).decode()
     made["README.md"] = reference(schema)
     return made
 
@@ -111,7 +113,7 @@ def main(arguments: list[str]) -> int:
     """Write, or with `--check` compare."""
     made = files(joined())
     if arguments == ["--check"]:
-        kept = {path.name for path in FOLDER.iterdir() if path.suffix in (".json", ".md")}
+        kept = {path.name for path in FOLDER.iterdir() if path.suffix in (".json", ".ndjson", ".md")}
         stale = [name for name, text in made.items() if name not in kept or (FOLDER / name).read_text(encoding="utf-8") != text]
         stale += sorted(kept - made.keys())
         if stale:

@@ -34,6 +34,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     setup: Annotated[Literal["auto", "manual"], Meta(description="`auto`: a missing template is installed when a run begins")] = (
         "auto"
     )
+    dashboards_url: Annotated[
+        str, Meta(description="Kibana or OpenSearch Dashboards, for `vosship setup` to import dashboards (default: not done)")
+    ] = ""
     shards: Annotated[int, Meta(description="primary shards of a day", ge=1, le=64)] = 1
     replicas: Annotated[int, Meta(description="copies of each shard (default: one where there is a second node)", ge=0)] | None = (
         None
@@ -52,8 +55,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 def check(options: Options) -> None:
     """Raise ConfigError where options contradict each other. No message repeats a secret."""
-    for number, host in enumerate(options.hosts):
-        path = f"hosts[{number}]"
+    urls = [(f"hosts[{number}]", host) for number, host in enumerate(options.hosts)]
+    if options.dashboards_url:
+        urls.append(("dashboards_url", options.dashboards_url))
+    for path, host in urls:
         try:
             parts = urlsplit(host)
             port_ok = parts.port is None or parts.port > 0

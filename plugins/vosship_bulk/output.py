@@ -113,16 +113,26 @@ class _Bulk:
         return Installation(self.engine, client, self._context.schema, self._options)
 
     def artefacts(self) -> Mapping[str, Any]:
-        """Templates and lifecycle policy, as a server with every feature gets them."""
-        return {
+        """Templates and lifecycle policy as a server with every feature gets them, and dashboards if they are to go anywhere."""
+        made: dict[str, Any] = {
             **templates(self._context.schema, self._options, lifecycle=self.engine == "elasticsearch"),
             "lifecycle-ilm" if self.engine == "elasticsearch" else "lifecycle-ism": lifecycle(self.engine, self._options),
         }
+        if self._options.dashboards_url:
+            from vosship_bulk.dashboards import objects
+
+            made["dashboards"] = list(objects(self._context.schema))
+        return made
 
     def setup(self) -> Iterator[str]:
         """Install or bring up to date; existing indices keep their settings. Raises UnavailableError when it cannot."""
         for step in self._installation(self._connected()).install(overwrite=True):
             yield str(step)
+        if self._options.dashboards_url:
+            from vosship_bulk.dashboards import ndjson
+            from vosship_bulk.dashboards.importing import import_objects
+
+            yield import_objects(self.engine, self._options.dashboards_url, self._access, ndjson(self._context.schema))
 
     def check(self) -> Iterator[Remark]:
         """Reachable, what it is, its health and disk, template and lifecycle; changes nothing."""
