@@ -30,7 +30,7 @@ Format = Literal["csv", "ndjson", "parquet"]
 
 PARQUET_MEMORY = "32MB"
 """Chosen: what DuckDB needs for one row group; beyond it DuckDB spills beside the parts. A Parquet export peaks at 121 MB,
-58 MB of it DuckDB and Python themselves; CSV and NDJSON at 53 MB (measured 2026-11-20, a million calls, `vosship export`)."""
+58 MB of it DuckDB and Python themselves; CSV at 57 MB (measured 2026-11-20 over 999,000 and 583,000 calls, `vosship export`)."""
 
 PARQUET_ROWS = 6_144
 """Rows a row group: one is held at a time (chosen: costs no size against 10,240, measured 2026-11-20)."""
