@@ -18,7 +18,7 @@ check: $(STAMP)           ## lint, types, generated text fresh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m vosship_bulk.generate --check
+	$(BIN)/python mappings/generate.py --check
 	$(BIN)/python -m vosship_enrich.generate_countries --check
 
 bench: $(STAMP)           ## what it costs, beside a peer in the same run
@@ -28,7 +28,7 @@ bench: $(STAMP)           ## what it costs, beside a peer in the same run
 BENCHMARKS ?= $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py benchmarks/null_server.py,$(wildcard benchmarks/*.py)))
 
 mappings: $(STAMP)        ## write the generated templates and the field reference
-	$(BIN)/python -m vosship_bulk.generate
+	$(BIN)/python mappings/generate.py
 
 soak: $(STAMP)            ## an hour of crashes, deletions and outages; ARGS="--minutes 10" for less
 	$(BIN)/python -m tests.soak $(ARGS)

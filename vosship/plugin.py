@@ -174,7 +174,7 @@ class Settled(Protocol):
     """An input that wants to know what is settled (to remove a rescued copy or a spool segment)."""
 
     def settled(self, pipeline: str, positions: Known) -> None:
-        """Called after each settle with the streams that moved, and once at the start with every known position."""
+        """Called after each settle with the streams that moved (or are gone), and once at the start with every known position."""
         ...
 
 
