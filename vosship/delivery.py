@@ -114,7 +114,7 @@ class Delivery:
         send = send or output.send
         outcomes: list[Outcome | None] = [None] * len(documents)
         left: list[int] | range = range(len(documents))
-        attempt = 0
+        attempt, put_off_since = 0, self._clock()
         while left:
             attempt += 1
             waiting = [documents[place] for place in left]
@@ -136,8 +136,11 @@ class Delivery:
                         reason = outcome.reason
                     else:
                         outcomes[place] = outcome
+                if len(again) < len(left):
+                    put_off_since = self._clock()
                 left = again
                 if again:
+                    self._give_up_if_put_off(self._clock() - put_off_since, reason)
                     wait_s = self._back_off(attempt)
                     log.warning("store put documents off", extra={"pipeline": self.name, "documents": len(again), "reason": reason})
             if wait_s:
@@ -190,6 +193,11 @@ class Delivery:
         if self._give_up_s is not None:
             wait_s = min(wait_s, max(self._give_up_s - since_s, 0.01))
         return wait_s
+
+    def _give_up_if_put_off(self, for_s: float, reason: str) -> None:
+        """An output that answers and takes nothing is as good as unreachable."""
+        if self._give_up_s is not None and for_s >= self._give_up_s:
+            raise FatalError(f"{self.name}: gave up after {for_s:.0f} s: the store puts documents off: {reason}")
 
     def _note_answered(self) -> None:
         if self._unreachable_since is not None:

@@ -63,11 +63,19 @@ class Answer(msgspec.Struct):
 class Revival:
     """Tries the dead lines of one pipeline again, beside its ordinary work."""
 
-    def __init__(self, pipeline: Pipeline, delivery: Delivery, state: State, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        delivery: Delivery,
+        state: State,
+        now: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._pipeline = pipeline
         self._delivery = delivery
         self._state = state
         self._now = now
+        self._clock = clock
         self._due: dict[str, tuple[float, float]] = {}
 
     async def run(self) -> None:
@@ -122,7 +130,7 @@ class Revival:
     async def _probe(self) -> None:
         ask = "SELECT reason, min(id) FROM dead WHERE pipeline = ? GROUP BY reason"
         reasons = await self._ask(ask, [])
-        clock = time.monotonic()
+        clock = self._clock()
         for gone in set(self._due) - {reason for reason, _ in reasons}:
             del self._due[gone]
         for reason, number in reasons:

@@ -150,6 +150,7 @@ class RunningPipeline:
             self.failure = error
             log.error("pipeline halted", extra={"pipeline": self.name, "reason": str(error)})
             self.tell("halted", str(error))
+        self.delivery.give_up_after(0.0)  # what is still on its way will not be settled: it is not insisted on
         self.stop_reading()
 
     async def _read(self) -> None:
@@ -222,18 +223,23 @@ class RunningPipeline:
             while (entry := await self._order.get()) is not None:
                 batch, task = entry
                 error = await task
-                if self.failure or error:  # later batches may be fine, but positions move strictly in order
-                    self._slots.release()
-                    if error and not self.failure:
-                        self._fail(error)
-                    continue
-                await self._wait_for_dead_room(batch)
-                # A crash here sends this batch again: every document comes back as a duplicate.
-                await asyncio.wrap_future(self._state.settle(self.name, batch.settled, batch.gone, self._now()))
+                if not (self.failure or error):  # later batches may be fine, but positions move strictly in order
+                    error = await self._enter(batch)
                 self._slots.release()
-                self._count(batch)
+                if error and not self.failure:
+                    self._fail(error)
         finally:
             self.finished.set()
+
+    async def _enter(self, batch: Batch) -> VosshipError | None:
+        try:
+            await self._wait_for_dead_room(batch)
+            # A crash here sends this batch again: every document comes back as a duplicate.
+            await asyncio.wrap_future(self._state.settle(self.name, batch.settled, batch.gone, self._now()))
+        except VosshipError as error:
+            return error
+        self._count(batch)
+        return None
 
     async def _wait_for_dead_room(self, batch: Batch) -> None:
         lines = sum(len(settled.dead) for settled in batch.settled)

@@ -1,0 +1,172 @@
+"""The judgement over one history: do the switch's model, what was committed, the index and the ledger agree, line for line?
+
+It changes nothing, and it asks the ledger through the real `status`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from tests.conservation.agent import NAME
+from tests.conservation.parts import BLANK, GOOD, LONG, MALFORMED, Journal, Switch, mark_of
+from tests.directory_model import Place, Span, places
+from vosship.events import Block, Gone
+from vosship.ledger import PipelineStatus, read_status
+from vosship.state import STATE_FILE
+from vosship.testing.cluster import Cluster
+
+Key = tuple[str, int, bytes]
+"""Base name, offset, line without its newline."""
+
+
+class Held:
+    """What there is at the end: documents of the index and dead lines, by where their line stands."""
+
+    def __init__(self, cluster: Cluster, data_dir: Path) -> None:
+        self.documents: Counter[Key] = Counter()
+        self.halves: set[Key] = set()
+        for _, _, body in cluster.documents():
+            key = Path(body["log.file.path"]).name.split("-")[-1].removesuffix(".gz"), body["log.offset"], body["line"].encode()
+            self.documents[key] += 1
+            if body.get("half"):
+                self.halves.add(key)
+        self.dead: dict[Key, str] = {}
+        with sqlite3.connect(data_dir / STATE_FILE) as db:
+            rows = db.execute("SELECT base, offset, line, reason FROM dead").fetchall()
+            self.dead_rows = len(rows)
+            self.dead_totals = db.execute("SELECT dead_lines, dead_bytes FROM pipelines").fetchone()
+            self.dead_bytes = sum(len(row[2]) for row in rows)
+            self.losses = db.execute("SELECT base, generation, offset, bytes FROM losses").fetchall()
+            self.streams = db.execute("SELECT base, generation, offset, gone FROM streams").fetchall()
+        db.close()
+        for base, offset, line, reason in rows:
+            assert (base, offset, line) not in self.dead, f"dead twice: {base} {offset}"
+            self.dead[base, offset, line] = reason
+
+
+def settled_lines(blocks: Iterable[Block]) -> Iterable[tuple[Key, Block]]:
+    """Every line that was settled, counted here and not by the code under test."""
+    for block in blocks:
+        offset = block.offset
+        for line in block.data.split(b"\n")[: block.data.count(b"\n") + (not block.data.endswith(b"\n"))]:
+            yield (block.stream.base, offset, line), block
+            offset += len(line) + 1
+
+
+def check_fates(journal: Journal, held: Held, *, healed: bool) -> None:
+    """Every settled line has exactly the fate it must have. `healed`: the causes are gone and everything was replayed."""
+    for key, block in settled_lines(journal.blocks):
+        mark = LONG if block.cut else mark_of(key[2])
+        mark = GOOD if mark == LONG and not block.cut else mark  # cut down by somebody else
+        stored, dead = held.documents[key], held.dead.get(key)
+        assert stored <= 1, f"stored twice: {key}"
+        if mark == BLANK:
+            assert not stored, f"stored, though blank: {key}"
+            assert not dead, f"dead, though blank: {key}"
+        elif key in journal.dropped:
+            continue
+        elif mark == LONG:
+            assert dead == "line_too_long", f"no trace of a line too long: {key}"
+            assert not stored, f"stored, though cut: {key}"
+        elif mark == MALFORMED and not healed:
+            assert stored or dead, f"no trace of a malformed line: {key}"
+        elif healed:
+            assert stored, f"not stored ({dead}): {key}"
+            assert not dead, f"stored and dead: {key}"
+        else:
+            assert stored or dead, f"neither stored nor dead: {key}"
+            assert stored or dead in ("mapping", "index_blocked", "too_large"), f"dead for no reason ({dead}): {key}"
+
+
+def check_directory(switch: Switch, journal: Journal, held: Held, also: set[Place]) -> None:
+    """What the agent saw came out or is named as lost; what is in the index was written. `also`: lines it had rescued."""
+    delivered = {Place(base, offset, line + b"\n") for (base, offset, line), block in settled_lines(journal.blocks)
+                 if not block.unterminated and not block.cut}  # fmt: skip
+    halves, cut = set(), []
+    for block in journal.blocks:
+        if block.cut:
+            cut.append(Span(block.stream.base, block.offset, block.end))
+        elif block.unterminated:
+            start = block.data.rfind(b"\n") + 1
+            halves.add(Place(block.stream.base, block.offset + start, block.data[start:]))
+            delivered.update(places(block.stream.base, block.offset, block.data[:start]))
+    lost = [Span(gone.stream.base, gone.offset, gone.offset + gone.lost_bytes) for gone in _ends(journal) if gone.lost_bytes]
+    switch.owed |= also
+    account = switch.check(delivered, halves, lost)
+    missing = [place for place in account.missing if not any(_within(place, span) for span in cut)]
+    assert not missing, f"neither delivered nor lost: {missing[:3]}"
+    assert not account.invented, f"never written: {account.invented[:3]}"
+    assert not account.baseless, f"lost what never was: {account.baseless[:3]}"
+    written = {(base, offset, line[:-1]) for base, offset, line in switch.written}
+    unsettled = {(base, offset, line) for base, offset, line in switch._halves}
+    ends = {(half.base, half.offset + len(half.line)) for half in halves}
+    for base, offset, line in held.documents:
+        assert (base, offset, line) in written | unsettled or (base, offset) in ends, (
+            f"in the index, never written: {base} {offset}"
+        )
+
+
+def check_tiling(journal: Journal) -> None:
+    """Settles of each generation begin at 0, join without hole or overlap, and nothing follows an end."""
+    at: dict[tuple[str, int], int] = {}
+    gone: set[tuple[str, int]] = set()
+    for item in journal.events:
+        key = item.stream.name, item.stream.generation
+        if isinstance(item, Gone) and item.never_seen:
+            continue
+        assert key not in gone, f"{item.stream} goes on after its end"
+        assert item.offset == at.get(key, 0), f"{item.stream} goes on at {item.offset}, not at {at.get(key, 0)}"
+        if isinstance(item, Gone):
+            gone.add(key)
+        else:
+            at[key] = item.end
+
+
+def check_ledger(status: PipelineStatus, journal: Journal, held: Held, switch: Switch, *, unheard: bool) -> None:
+    """The account adds up, file by file and in all. `unheard`: the agent may have missed that something was stored."""
+    for each in [status, *status.files]:
+        sums = each.stored + each.duplicate + each.dead + each.filtered
+        assert each.read == sums, f"{each.name}: read {each.read}, accounted {sums}"
+    read: Counter[str] = Counter(key[0] for key, _ in settled_lines(journal.blocks))
+    lost: Counter[str] = Counter()
+    for gone in _ends(journal):
+        lost[gone.stream.base] += gone.lost_bytes
+    for file in status.files:
+        assert file.read == read[file.name], f"{file.name}: {read[file.name]} lines settled, {file.read} entered as read"
+        assert file.lost_bytes == lost[file.name], f"{file.name}: {lost[file.name]} bytes lost, {file.lost_bytes} entered"
+        assert file.lost_bytes == sum(size for base, _, _, size in held.losses if base == file.name)
+    assert status.read == read.total()
+    assert status.lost_bytes == lost.total()
+    assert status.dead == held.dead_rows == held.dead_totals[0]
+    assert held.dead_bytes == held.dead_totals[1]
+    documents = held.documents.total()
+    if unheard:
+        assert status.stored <= documents, f"{status.stored} entered as stored, {documents} in the index"
+    else:
+        assert status.stored == documents, f"{status.stored} entered as stored, {documents} in the index"
+    latest: dict[str, tuple[int, int]] = {}
+    for base, generation, offset, is_gone in held.streams:
+        latest[base] = max(latest.get(base, (0, 0)), (generation, is_gone))
+        assert offset >= 0
+    for base, (_, is_gone) in latest.items():
+        assert is_gone or base in switch.files, f"{base} was deleted and the ledger does not know"
+
+
+def status_of(files: Any, data_dir: Path) -> PipelineStatus:
+    """What `vosship status` shows."""
+    entry = SimpleNamespace(name="cdr", plugin=files)
+    application: Any = SimpleNamespace(config=SimpleNamespace(data_dir=data_dir), pipelines=lambda: [(NAME, entry, None)])
+    return read_status(application)[0]
+
+
+def _ends(journal: Journal) -> list[Gone]:
+    return [item for item in journal.events if isinstance(item, Gone)]
+
+
+def _within(place: Place, span: Span) -> bool:
+    return place.base == span.base and span.offset <= place.offset and place.offset + len(place.line) <= span.end

@@ -1,0 +1,312 @@
+"""The state machine: what a switch, an operator, a store, a disk and a crash do to the agent, in any order.
+
+It performs; `account` judges, after each history.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from tests.conservation import account
+from tests.conservation.agent import Agent
+from tests.conservation.parts import FAULTS, MARKS, OLD_INDEX, UNHEARD, Journal, Step, Store, Switch
+from tests.directory_model import Place, places
+from vosship.deadletters import Choice
+from vosship.testing.cluster import Cluster
+
+STILL_S = 120.0
+"""`still_s` of the input, its default."""
+
+MEMORY = Path("/dev/shm")
+"""Where the state lies in these tests, so that 2,000 histories cost no 100,000 fsyncs."""
+
+UP = precondition(lambda self: self.agent is not None)
+DOWN = precondition(lambda self: self.agent is None)
+NUMBER = st.integers(0, 9)
+
+
+class Conservation(RuleBasedStateMachine):
+    """Histories over the real `files` input, the real core and a real directory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = Path(tempfile.mkdtemp(prefix="vosship-conservation-"))
+        self.data_dir = Path(tempfile.mkdtemp(prefix="vosship-state-", dir=MEMORY if MEMORY.is_dir() else None))
+        self.switch = Switch(self.root / "cdr")
+        self.cluster = Cluster()
+        self.store = Store(self.cluster)
+        self.processor = Step()
+        self.journal = Journal()
+        self.now_s = time.time()
+        self.options: dict[str, Any] = {}
+        self.rescued: set[Place] = set()
+        """Lines of which the agent was seen to hold a second name or copy: no crash may lose them."""
+        self.unheard = False
+        self.early_halves: list[Any] = []
+        self.agent: Agent | None = None
+        self.cluster.poison = lambda body: "poison" if body["line"][9:10] == "p" else ""
+        self.switch.new_hour()
+
+    @initialize(rescue=st.sampled_from(["none", "link", "copy"]), hold=st.sampled_from([0, 1, 64]))
+    def configure(self, rescue: str, hold: int) -> None:
+        """Which precautions against deletion are configured; a copy is made where the rescue directory is elsewhere."""
+        self.options = {"hold_files": hold, "report_gaps": False}
+        self.rescue_dir = (self.data_dir if rescue == "copy" else self.root) / "rescue"
+        if rescue != "none":
+            self.options["rescue_dir"] = str(self.rescue_dir)
+        self.start()
+
+    def some(self, number: int) -> str | None:
+        """One of the names there are."""
+        names = sorted(self.switch.files)
+        return names[number % len(names)] if names else None
+
+    # -- the switch, its operator, its disk ------------------------------------------------------------------------
+
+    @rule(marks=st.text(MARKS, min_size=1, max_size=30), width=st.integers(12, 120), cut=st.integers(0, 11))
+    def append(self, marks: str, width: int, cut: int) -> None:
+        self.switch.marks.extend(mark.encode() for mark in marks)
+        self.switch.append(len(marks), width=width, cut_bytes=cut)
+
+    @rule()
+    def new_hour(self) -> None:
+        self.switch.new_hour()
+
+    @rule()
+    def finish_line(self) -> None:
+        self.switch.finish()
+
+    @rule()
+    def go_back(self) -> None:
+        self.switch.go_back()
+
+    @rule()
+    @precondition(lambda self: len(self.switch.files) > 1)
+    def delete_oldest(self) -> None:
+        self.switch.delete_oldest()
+
+    @rule(number=NUMBER)
+    def recreate(self, number: int) -> None:
+        self.switch.recreate(self.some(number))
+
+    @rule(number=NUMBER, lines=st.integers(1, 40))
+    def rewrite(self, number: int, lines: int) -> None:
+        self._forget_rescued(self.switch.rewrite(self.some(number), lines))
+
+    @rule(number=NUMBER, share=st.floats(0, 1))
+    def truncate(self, number: int, share: float) -> None:
+        self._forget_rescued(self.switch.truncate(self.some(number), share))
+
+    @rule(number=NUMBER)
+    def restore(self, number: int) -> None:
+        names = sorted(self.switch.removed)
+        self.switch.restore(names[number % len(names)] if names else None)
+
+    @rule(number=NUMBER)
+    def copy_over(self, number: int) -> None:
+        self.switch.copy_over(self.some(number))
+
+    @rule(number=NUMBER)
+    def compress(self, number: int) -> None:
+        self.switch.compress(self.some(number))
+
+    # -- the agent -------------------------------------------------------------------------------------------------
+
+    @rule()
+    @DOWN
+    def start(self) -> None:
+        self.switch.forgot()
+        self.agent = Agent(
+            self.root, self.data_dir, self.switch, self.store, self.processor, self.journal, lambda: self.now_s, self.options
+        )
+        self.agent.early_halves = self.agent.source.early_halves = self.early_halves
+        self._seen()
+
+    @rule()
+    @UP
+    def look(self) -> None:
+        self.now_s += 1.0
+        self.agent.look()
+        self._seen()
+
+    @rule(seconds=st.sampled_from([6.0, STILL_S + 1, 3600.0]))
+    @UP
+    def pass_time(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.agent.advance(seconds)
+
+    @rule(held=st.booleans(), count=st.integers(0, 6))
+    @UP
+    def read(self, held: bool, count: int) -> None:
+        self.agent.hold_reading(held)
+        self.agent.read(count)
+
+    @rule(number=st.integers(0, 2))
+    @UP
+    def answer(self, number: int) -> None:
+        self.agent.answer(number, "well")
+
+    @rule(number=st.integers(0, 2), what=st.sampled_from(sorted(FAULTS)))
+    @UP
+    def answer_badly(self, number: int, what: str) -> None:
+        self.unheard = self.unheard or what in UNHEARD
+        self.agent.answer(number, what)
+
+    @rule()
+    @UP
+    def hold_commits(self) -> None:
+        self.agent.holding_commits = True
+
+    @rule()
+    @UP
+    def commit(self) -> None:
+        self.agent.holding_commits = False
+        self.agent.step()
+
+    @rule()
+    @UP
+    def stop(self) -> None:
+        self.agent.stop()
+        self.agent = None
+
+    # -- kill -9 inside each arrow of the path of one line -----------------------------------------------------------
+
+    @rule()
+    @UP
+    def kill(self) -> None:
+        """Before sending, between sending and answer, between answer and settle: wherever things stand."""
+        self.agent.kill()
+        self.agent = None
+
+    @rule(number=st.integers(0, 2), part=st.booleans())
+    @UP
+    def kill_after_storing(self, number: int, part: bool) -> None:
+        """The store took the batch, or its first half; nobody heard."""
+        waiting = [sending for sending in self.store.waiting if not sending.answer.done()]
+        if waiting:
+            batch = waiting[number % len(waiting)].batch
+            self.store.store(batch[: len(batch) // 2] if part else batch)
+            self.unheard = True
+        self.kill()
+
+    @rule(after=st.integers(0, 8))
+    @precondition(lambda self: self.agent is not None and self.agent.state.busy)
+    def kill_in_commit(self, after: int) -> None:
+        self.agent.die_in_commit(after)
+        self.agent = None
+
+    @rule(number=st.integers(0, 2), after=st.integers(0, 8))
+    @UP
+    def kill_in_settle(self, number: int, after: int) -> None:
+        """An answer comes, and the transaction it leads to is not lived through."""
+        self.agent.holding_commits = True
+        self.agent.answer(number, "well")
+        self.unheard = True
+        self.agent.die_in_commit(after)
+        self.agent = None
+
+    @rule(number=st.integers(0, 2), after=st.integers(0, 8))
+    @UP
+    def fill_disk(self, number: int, after: int) -> None:
+        """The disk is full at a settle: the agent ends, with what was settled before."""
+        self.agent.holding_commits = True
+        self.agent.answer(number, "well")
+        if self.agent.state.busy:
+            self.unheard = True
+            self.agent.fill_disk(after)
+            self.agent = None
+        else:
+            self.agent.holding_commits = False
+
+    # -- the store's bad days, dead lines -----------------------------------------------------------------------------
+
+    @rule(blocked=st.booleans())
+    def block_old_day(self, blocked: bool) -> None:
+        if OLD_INDEX not in self.cluster.indices:
+            self.cluster.create(OLD_INDEX)
+        self.cluster.indices[OLD_INDEX].block = "FORBIDDEN/8/index write (api)" if blocked else ""
+
+    @rule(mended=st.booleans())
+    def mend_store(self, mended: bool) -> None:
+        self.cluster.poison = lambda body: "poison" if body["line"][9:10] == "p" and not mended else ""
+
+    @rule(strict=st.booleans())
+    def mend_rules(self, strict: bool) -> None:
+        self.processor.strict = strict
+
+    @rule(kind=st.sampled_from(["replay", "drop"]), reason=st.sampled_from(["", "mapping", "malformed", "index_blocked"]))
+    @UP
+    def ask_for_dead(self, kind: str, reason: str) -> None:
+        if not self.agent.holding_commits:
+            self.agent.ask(kind, Choice(reason=reason))
+            self.agent.advance(1.0)
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        try:
+            self.finish()
+        finally:
+            if self.agent is not None:
+                self.agent.kill()
+            shutil.rmtree(self.root)
+            shutil.rmtree(self.data_dir)
+
+    def finish(self) -> None:
+        """Come to rest, judge; mend everything, have the dead lines tried again, judge again."""
+        if self.agent is None:
+            self.start()
+        self._rest()
+        self.judge(healed=False)
+        self.block_old_day(False)
+        self.mend_store(True)
+        self.processor.strict = False
+        self.agent.ask("replay", Choice())
+        self._rest()
+        self.judge(healed=True)
+
+    def judge(self, *, healed: bool) -> None:
+        """Hold everything against everything else."""
+        held = account.Held(self.cluster, self.data_dir)
+        assert not self.early_halves, f"half a line of the live file was taken: {self.early_halves[0].stream.base}"
+        account.check_tiling(self.journal)
+        account.check_fates(self.journal, held, healed=healed)
+        account.check_directory(self.switch, self.journal, held, self.rescued)
+        status = account.status_of(self.agent.source, self.data_dir)
+        account.check_ledger(status, self.journal, held, self.switch, unheard=self.unheard)
+
+    def _rest(self) -> None:
+        """Until nothing moves any more: four looks in a row, the last half lines included."""
+        agent = self.agent
+        agent.holding_commits = False
+        agent.hold_reading(False)
+        quiet = 0
+        while quiet < 4:
+            before = len(self.journal.events)
+            self.look()
+            while any(not sending.answer.done() for sending in self.store.waiting):
+                agent.answer(0, "well")
+            self.pass_time(STILL_S + 1)
+            while any(not sending.answer.done() for sending in self.store.waiting):
+                agent.answer(0, "well")
+            assert not agent.ended, "the agent has ended by itself"
+            quiet = quiet + 1 if len(self.journal.events) == before else 0
+
+    def _seen(self) -> None:
+        self.switch.saw()
+        with contextlib.suppress(FileNotFoundError, AttributeError):
+            for path in self.rescue_dir.iterdir():
+                if not path.name.endswith((".gz", ".partial")):
+                    self.rescued.update(places(path.name.split("-")[-1], 0, path.read_bytes()))
+
+    def _forget_rescued(self, base: str | None) -> None:
+        """Content was withdrawn from the file, and so from its second name."""
+        self.rescued = {place for place in self.rescued if place.base != base}

@@ -1,0 +1,23 @@
+"""Conservation of the whole path: whatever happens to switch, agent, disk and store, every line is accounted for, once."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+from tests.conservation.machine import Conservation
+
+PROFILES = {"": (150, 40), "deep": (2500, 50)}
+"""Histories and steps of each, by `HYPOTHESIS_PROFILE`: the ordinary run takes half a minute, `deep` a quarter of an hour."""
+
+HISTORIES, STEPS = PROFILES[os.environ.get("HYPOTHESIS_PROFILE", "")]
+
+TestConservation = Conservation.TestCase
+TestConservation.settings = settings(
+    max_examples=HISTORIES,
+    stateful_step_count=STEPS,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
