@@ -26,7 +26,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Which calls: a window over one of three times, and filters that must all hold.
 
     `from_ms` is inclusive, `to_ms` exclusive, both epoch milliseconds UTC. Numbers are exact, or a prefix with a
-    trailing `*`; an empty string or None does not filter. `limit=None` means all.
+    trailing `*`; an empty string or None does not filter. `limit=None` means all. A store that is asked over a network
+    gives at most `page_size` calls a request (fewer where it must); the answer does not depend on it.
     """
 
     from_ms: int
@@ -45,6 +46,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     channel: str = "file"
     resends: bool = False
     limit: int | None = 100
+    page_size: int = 10_000
 
 
 class StatsQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,8 +93,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 TIME_COLUMNS: Mapping[TimeField, str] = {"stop": "@timestamp", "start": "startTime", "answer": "call.answered_at"}
 """The field that a window is laid over. `answer` finds answered calls only."""
 
-CALLER_NUMBERS = ("callerE164", "callerAccessE164", "callerToGatewayE164", "caller.number")
-CALLEE_NUMBERS = ("calleeE164", "calleeAccessE164", "calleeToGatewayE164", "callee.number")
+CALLER_NUMBERS = ("callerE164", "callerAccessE164", "callerToGatewayE164", "caller.number", "caller.number_sent")
+CALLEE_NUMBERS = ("calleeE164", "calleeAccessE164", "calleeToGatewayE164", "callee.number", "callee.number_sent")
 CALLER_GATEWAYS = ("callerGatewayId", "caller.gateway.name")
 CALLEE_GATEWAYS = ("calleeGatewayId", "callee.gateway.name")
 IPS = ("callerIp", "calleeIp")

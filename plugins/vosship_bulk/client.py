@@ -14,6 +14,7 @@ import contextlib
 import logging
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Protocol, cast
@@ -65,10 +66,15 @@ class Client(Protocol):
     def close(self) -> None: ...
 
 
+_LOADING = threading.Lock()
+"""Held while a client is loaded: what `_absent` hides from one engine's the other's needs, and outputs connect on threads."""
+
+
 def connect(engine: Engine, access: Access) -> Client:
     """A client for that engine. Opens no connection yet. Raises HaltedError when a certificate file cannot be used."""
     try:
-        return _Elasticsearch(access) if engine == "elasticsearch" else _OpenSearch(access)
+        with _LOADING:
+            return _Elasticsearch(access) if engine == "elasticsearch" else _OpenSearch(access)
     except OSError as error:  # ssl.SSLError is one
         raise HaltedError(
             f"a certificate file cannot be used: {error.strerror or error}", hint="see `ca_certs` and `client_cert`"

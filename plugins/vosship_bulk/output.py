@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 
 from vosship.events import Document, Outcome, Verdict
 from vosship.plugin import Context, Remark
+from vosship.query import Hit, Query, Row, StatsQuery
+from vosship_bulk import figures, searching, wire
 from vosship_bulk import options as _options
-from vosship_bulk import wire
 from vosship_bulk.client import CONNECTIONS, Client, Engine, connect, refuse
 from vosship_bulk.examination import examine
 from vosship_bulk.guard import Guard
@@ -111,6 +112,14 @@ class _Bulk:
 
     def _installation(self, client: Client) -> Installation:
         return Installation(self.engine, client, self._context.schema, self._options)
+
+    def search(self, query: Query) -> Iterator[Hit]:
+        """Hits newest first; works without `open`, beside an agent that writes. Raises UnavailableError."""
+        return searching.search(self.engine, self._connected(), query, self._context.log)
+
+    def stats(self, query: StatsQuery) -> list[Row]:
+        """The figures, a line for each key; works without `open`. Raises UnavailableError."""
+        return figures.stats(self.engine, self._connected(), query, self._context.log)
 
     def artefacts(self) -> Mapping[str, Any]:
         """Templates and lifecycle policy as a server with every feature gets them, and dashboards if they are to go anywhere."""

@@ -1,0 +1,204 @@
+"""Counts calls by key on a cluster, exactly; the figures themselves are defined in `vosship.query`.
+
+It finds no single call.
+
+Counts and sums come from a composite aggregation, page by page, which leaves out nothing. Percentiles come from the fixed
+buckets of `query.PDD_EDGES` as ranges, and below each the keys that have calls there: one pass over the calls, and an answer
+as large as what is not empty. Where that is more than a server gives at once the window is halved: tallies add up exactly.
+No script is used: not every distribution has them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from vosship.errors import FatalError, TooLargeError
+from vosship.query import (
+    KEYS,
+    NER_SUCCESS,
+    PDD_EDGES,
+    SPAN_MS,
+    TIME_COLUMNS,
+    Query,
+    Row,
+    StatsQuery,
+    Tally,
+    pdd_bucket,
+    rows,
+    span_key,
+)
+from vosship_bulk.client import Client, Engine
+from vosship_bulk.conditions import ANSWERED, condition
+from vosship_bulk.searching import Session
+
+PAGE_KEYS = 2_000
+"""Keys a page. Chosen: with seven inner buckets each a quarter of the 65,535 that a server gives at once (`search.max_buckets`)."""
+
+TERMS = 50_000
+"""Most keys below a range of delays. Chosen: below `search.max_buckets`; whether it was enough is seen in the answer."""
+
+PIECE_MS = 86_400_000
+"""Window of one request. Chosen: a day, so that a request's time does not grow with the window."""
+
+_PDD: tuple[str, ...] = ("callerPdd", "calleePdd")
+_NONE = "none"
+"""Name of the bucket of calls without the field."""
+
+
+def stats(engine: Engine, client: Client, query: StatsQuery, log: logging.Logger) -> list[Row]:
+    """The figures in the order of `query.rows`, all of one point in time. Raises UnavailableError."""
+    with Session(engine, client, query.calls, log) as session:
+        counting = _Counting(session, query)
+        if not session.empty:
+            for piece in _pieces(query.calls):
+                counting.count(piece)
+                counting.delays(piece)
+        return rows(counting.tallies)
+
+
+def _pieces(calls: Query) -> Iterator[Query]:
+    for start in range(calls.from_ms - calls.from_ms % PIECE_MS, calls.to_ms, PIECE_MS):
+        yield msgspec.structs.replace(calls, from_ms=max(start, calls.from_ms), to_ms=min(start + PIECE_MS, calls.to_ms))
+
+
+class _Counting:
+    """One `stats` under way: the tallies by key, and the way from the cluster's raw keys to them."""
+
+    def __init__(self, session: Session, query: StatsQuery) -> None:
+        self.tallies: dict[tuple[str, ...], Tally] = {}
+        self._session = session
+        self._by = query.by
+        self._time = TIME_COLUMNS[query.calls.time]
+        self._zone = ZoneInfo(query.timezone)
+
+    def count(self, calls: Query) -> None:
+        """Add everything but delays."""
+        sources = [{word: self._source(word)} for word in self._by]
+        composite: dict[str, Any] = {"size": PAGE_KEYS, "sources": sources}
+        while True:
+            try:
+                found = self._ask(calls, {"keys": {"composite": composite, "aggs": _COUNTS}}, [])["keys"]
+            except TooLargeError:
+                if composite["size"] == 1:
+                    raise
+                composite["size"] //= 2
+                continue
+            for bucket in found["buckets"]:
+                self._enter(self._tally([bucket["key"][word] for word in self._by]), bucket)
+            if len(found["buckets"]) < composite["size"]:
+                return
+            composite["after"] = found["after_key"]
+
+    def delays(self, calls: Query) -> None:
+        """Add the buckets that percentiles are read from; a window whose answer would be too large is halved."""
+        edges = [{"from": low, "to": high} for low, high in itertools.pairwise(PDD_EDGES)]
+        ranges = [{"to": PDD_EDGES[0]}, *edges, {"from": PDD_EDGES[-1]}]
+        asked = {name: {"range": {"field": name, "ranges": ranges}, "aggs": self._nested(0)} for name in _PDD}
+        try:
+            found = self._ask(calls, asked, [ANSWERED])
+            entries = [
+                (name, pdd_bucket(int(each.get("from", 0))), keys, calls_there)
+                for name in _PDD
+                for each in found[name]["buckets"]
+                if each["doc_count"]
+                for keys, calls_there in self._flat(each, 0)
+            ]
+        except TooLargeError as error:
+            middle = (calls.from_ms + calls.to_ms) // 2
+            if middle == calls.from_ms:
+                raise FatalError("one millisecond has more keys than the cluster counts at once", hint="--by one key") from error
+            self.delays(msgspec.structs.replace(calls, to_ms=middle))
+            self.delays(msgspec.structs.replace(calls, from_ms=middle))
+            return
+        for name, bucket, keys, there in entries:
+            tally = self._tally(keys)
+            (tally.caller_pdd if name == "callerPdd" else tally.callee_pdd)[bucket] += there
+
+    def _ask(self, calls: Query, aggregations: Mapping[str, Any], more: list[dict[str, Any]]) -> dict[str, Any]:
+        where = {"bool": {"filter": [condition(calls), *more]}}
+        page = self._session.ask({"query": where, "size": 0, "aggs": aggregations})
+        answer: dict[str, Any] = msgspec.json.decode(page.aggregations)
+        return answer
+
+    def _source(self, word: str) -> dict[str, Any]:
+        if not KEYS[word]:
+            return {"date_histogram": {"field": self._time, "fixed_interval": f"{SPAN_MS}ms"}}
+        return {"terms": {"field": KEYS[word], "missing_bucket": True}}
+
+    def _nested(self, depth: int) -> dict[str, Any]:
+        """Buckets of the key at that depth, with those of the next inside."""
+        if depth == len(self._by):
+            return {}
+        inner = self._nested(depth + 1)
+        word = self._by[depth]
+        if not KEYS[word]:
+            spans = {"field": self._time, "fixed_interval": f"{SPAN_MS}ms", "min_doc_count": 1}
+            return {"keys": {"date_histogram": spans, **_inside(inner)}}
+        field = {"field": KEYS[word]}
+        return {"keys": {"terms": {**field, "size": TERMS}, **_inside(inner)}, _NONE: {"missing": field, **_inside(inner)}}
+
+    def _flat(self, bucket: Mapping[str, Any], depth: int) -> Iterator[tuple[list[Any], int]]:
+        """Raw keys and calls of every innermost bucket. Raises TooLargeError when not all keys were given."""
+        if depth == len(self._by):
+            yield [], bucket["doc_count"]
+            return
+        keys = bucket["keys"]
+        if keys.get("sum_other_doc_count") or keys.get("doc_count_error_upper_bound"):
+            raise TooLargeError("more keys than the cluster gives at once")
+        for each in keys["buckets"]:
+            raw = each["key_as_string"] if self._by[depth] == "ip" and "key_as_string" in each else each["key"]
+            for rest, calls in self._flat(each, depth + 1):
+                yield [raw, *rest], calls
+        without = bucket.get(_NONE)
+        if without and without["doc_count"]:
+            for rest, calls in self._flat(without, depth + 1):
+                yield [None, *rest], calls
+
+    def _enter(self, tally: Tally, bucket: Mapping[str, Any]) -> None:
+        answered = bucket["answered"]
+        illegal, calls = bucket["illegal"]["doc_count"], answered["doc_count"]
+        tally.illegal += illegal
+        tally.attempts += bucket["doc_count"] - illegal
+        tally.answered += calls
+        tally.network_success += calls + bucket["success"]["doc_count"]
+        tally.hold_ms += int(answered["hold_ms"]["value"])
+        sides = Counter({each["key"]: each["doc_count"] for each in answered["sides"]["buckets"]})
+        sides[""] += answered[_NONE]["doc_count"]
+        if sides.total() != calls:
+            raise FatalError("more values of `end.by` than there are sides", hint="see the index's documents")
+        tally.hangups.update(+sides)
+
+    def _tally(self, raw: list[Any]) -> Tally:
+        words = []
+        for word, value in zip(self._by, raw, strict=True):
+            if not KEYS[word]:
+                words.append(span_key(word, value, self._zone))
+            else:
+                words.append("" if value is None else str(value))
+        return self.tallies.setdefault(tuple(words), Tally())
+
+
+def _inside(inner: Mapping[str, Any]) -> dict[str, Any]:
+    return {"aggs": inner} if inner else {}
+
+
+_LEGAL_FAILURE = [{"term": {"billingMode": {"value": -1}}}, ANSWERED]
+_COUNTS: dict[str, Any] = {
+    "answered": {
+        "filter": ANSWERED,
+        "aggs": {
+            "hold_ms": {"sum": {"field": "holdTime"}},
+            "sides": {"terms": {"field": "end.by", "size": 10}},
+            _NONE: {"missing": {"field": "end.by"}},
+        },
+    },
+    "illegal": {"filter": {"bool": {"filter": [{"term": {"billingMode": {"value": -1}}}], "must_not": [ANSWERED]}}},
+    "success": {"filter": {"bool": {"filter": [{"terms": {"end.code": sorted(NER_SUCCESS)}}], "must_not": _LEGAL_FAILURE}}},
+}
