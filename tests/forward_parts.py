@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
+import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -124,3 +128,84 @@ def datagram(flowno: str, *, name: str = "Customer, Ltd") -> bytes:
     fields[29] = name
     fields[36] = flowno
     return ",".join(f'"{field}"' for field in fields).encode()
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Switch:
+    """Sends over UDP until answered, as the switch does, and remembers how often it sent what."""
+
+    def __init__(self, to: int) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+        self.socket.connect(("127.0.0.1", to))
+        self.sent: dict[bytes, int] = {}
+        self.answered: set[bytes] = set()
+
+    def send(self, flowno: bytes) -> None:
+        """Send a record, or send it again."""
+        self.sent[flowno] = self.sent.get(flowno, 0) + 1
+        try:
+            self.socket.send(datagram(flowno.decode()))
+        except OSError:
+            return  # nobody listens: the record is on its way to nowhere
+
+    def missing(self) -> list[bytes]:
+        """What was sent and not answered."""
+        return [flowno for flowno in self.sent if flowno not in self.answered]
+
+    def hear(self, wait_s: float) -> None:
+        """Take the answers that come within the time."""
+        until = time.monotonic() + wait_s
+        while select.select([self.socket], [], [], max(0.0, until - time.monotonic()))[0]:
+            try:
+                self.answered.add(self.socket.recv(1000))
+            except OSError:
+                continue
+
+
+def wait_for(happened: Callable[[], bool], what: str) -> None:
+    """Block until it has happened in another process; the test fails when it does not."""
+    until = time.monotonic() + WAIT_S
+    while not happened():
+        assert time.monotonic() < until, f"waited in vain: {what}"
+        time.sleep(0.02)
+
+
+def wait_for_end(file: Path, end: bytes) -> None:
+    """Block until the file ends with those bytes."""
+    wait_for(lambda: file.read_bytes().endswith(end), f"{file.name} ends with the last record")
+
+
+SLOW_PEER = """
+import socket, sys, time
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+listener.listen()
+print("ready", flush=True)
+with open(sys.argv[2], "ab", buffering=0) as file:
+    while True:
+        connection, _ = listener.accept()
+        held = b""
+        while data := connection.recv(4096):
+            *whole, held = (held + data).split(b"\\n")
+            file.write(b"".join(line + b"\\n" for line in whole))
+            time.sleep(float(sys.argv[3]))
+"""
+
+
+def start_peer(to: int, file: Path, pause_s: float) -> subprocess.Popen[str]:
+    """A receiver process that reads 4 KB at a time and rests between."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_PEER, str(to), str(file), str(pause_s)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    return process

@@ -21,7 +21,7 @@ from vosship_forward import absences, scan, span
 from vosship_forward.disk import Disk
 from vosship_forward.frames import Kind, encode
 from vosship_forward.reader import Still, read
-from vosship_forward.shelf import look, segments
+from vosship_forward.shelf import look, measure, segments
 from vosship_forward.spool import Spool, Ticket
 
 LOG = logging.getLogger("vosship.forward")
@@ -428,6 +428,30 @@ def test_absence_is_known_from_stops_crashes_and_silence(tmp_path: Path) -> None
     ms = 1_776_000_000_000
     assert absences(tmp_path) == [(ms + 3_000, ms + 63_500), (ms + 65_500, ms + 75_500)]
     assert span(tmp_path) == (ms, ms + 77_500)
+
+
+def test_a_start_is_seen_after_a_crash_between_two_segments(tmp_path: Path) -> None:
+    """Killed when a segment was sealed and the next not yet begun: even a short absence is known."""
+    clock = Clock(1_776_000_000.0)
+
+    async def session() -> None:
+        one = spool(tmp_path, now=clock, heartbeat_s=600.0)
+        one.open()
+        clock.at += 1.0
+        await keep(one, b"call")
+        await one.close()
+
+    run(session())
+    (segment,) = look(tmp_path)
+    held = segment.path.read_bytes()[: segment.data_end]
+    segment.path.write_bytes(held)
+    measure(segment)
+    segment.path.write_bytes(held + segment.seal(int(clock.at * 1e6)))
+    clock.at += 2.0
+    run(session())
+    ms = 1_776_000_000_000
+    assert len(segments(tmp_path)) == 2
+    assert absences(tmp_path) == [(ms + 1_000, ms + 3_000)]
 
 
 def test_silence_while_running_is_an_absence(tmp_path: Path) -> None:

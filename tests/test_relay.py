@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.forward_parts import WAIT_S, context, gather, lines, pipe, port, receiving
+from tests.forward_parts import WAIT_S, context, free_port, gather, lines, pipe, port, receiving, start_peer, wait_for, wait_for_end
 from vosship.errors import ConfigError, UnavailableError
 from vosship.events import Block, Stream
 from vosship_relay import Relay
@@ -166,48 +164,11 @@ async def send_until_noticed(relay: Relay, one: Block) -> None:
         await relay.send_blocks([one])
 
 
-def wait_for_end(file: Path, end: bytes) -> None:
-    """Block until the file ends with those bytes."""
-    until = time.monotonic() + WAIT_S
-    while not file.read_bytes().endswith(end) and time.monotonic() < until:
-        time.sleep(0.02)
-
-
-SLOW_PEER = """
-import socket, sys, time
-listener = socket.socket()
-listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-listener.bind(("127.0.0.1", int(sys.argv[1])))
-listener.listen()
-print("ready", flush=True)
-with open(sys.argv[2], "ab", buffering=0) as file:
-    while True:
-        connection, _ = listener.accept()
-        held = b""
-        while data := connection.recv(4096):
-            *whole, held = (held + data).split(b"\\n")
-            file.write(b"".join(line + b"\\n" for line in whole))
-            time.sleep(float(sys.argv[3]))
-"""
-
-
-def start_peer(to: int, file: Path, pause_s: float) -> subprocess.Popen[str]:
-    """A receiver process that reads 4 KB at a time and rests between."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW_PEER, str(to), str(file), str(pause_s)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
 @pytest.mark.crash
 def test_a_killed_receiver_misses_nothing_once_it_is_back(tmp_path: Path) -> None:
     """Killed with thousands of records unread in its buffer: all arrive, in order but for the repeat of the overlap."""
     file = tmp_path / "received"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        to = probe.getsockname()[1]
+    to = free_port()
     sent = [pipe(number) for number in range(12_000)]
 
     async def insist(relay: Relay, blocks: list[Block]) -> None:
@@ -222,6 +183,7 @@ def test_a_killed_receiver_misses_nothing_once_it_is_back(tmp_path: Path) -> Non
         async with relaying(tmp_path / "relay", f"tcp://127.0.0.1:{to}", overlap_s=30.0) as relay:
             for begin in range(0, 4000, 100):
                 await insist(relay, [block(*sent[begin : begin + 100])])
+            await asyncio.to_thread(wait_for, lambda: file.stat().st_size > 0, "the peer has read something")
             peer.kill()
             peer.wait()
             assert len(file.read_bytes().splitlines()) < 3900, "the peer must die with records unread"

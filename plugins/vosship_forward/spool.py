@@ -77,6 +77,7 @@ class Spool:
         self.progress = Progress()
         self._fd = -1
         self._opened_at = 0.0
+        self._started = False
         self._condition = threading.Condition()
         self._pending: list[Ticket] = []
         self.pending_bytes = 0
@@ -101,6 +102,7 @@ class Spool:
             for segment in self.shelf:
                 self._recover(segment, newest=segment is self.shelf[-1])
             self._commit([self._beat(Kind.START)])
+            self._started = True
         except OSError as error:
             raise FatalError(
                 f"the spool {self.directory} cannot be written: {error.strerror or error}", hint="see `data_dir` and its disk"
@@ -221,7 +223,8 @@ class Spool:
         path = self.directory / (name + SUFFIX)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
         try:
-            head = MAGIC + self._beat(Kind.HEARTBEAT)
+            # A run whose predecessor died just after sealing begins here: its first frame must say that it is a start.
+            head = MAGIC + self._beat(Kind.HEARTBEAT if self._started else Kind.START)
             self._disk.write(fd, head)
             self._disk.sync(fd)
             # Without this a crash could lose the name of a file whose bytes were synced.
