@@ -104,13 +104,14 @@ def streams(entry: InputEntry, window: Window) -> tuple[Sequence[StreamSize], li
     begins = [size.stream.starts_at for size in sizes]
     first, last = window.from_ms / 1000 - MARGIN_S, window.to_ms / 1000 + MARGIN_S
     found = []
-    for place, size in enumerate(sizes):
-        if begins[place] is None:
+    for size in sizes:
+        begin = size.stream.starts_at
+        if begin is None:
             if size.modified_at >= first:
                 found.append(size)
             continue
-        ends = min((at for at in begins if at is not None and at > begins[place]), default=None)
-        if begins[place] < last and (ends is None or ends > first):
+        end = min((at for at in begins if at is not None and at > begin), default=None)
+        if begin < last and (end is None or end > first):
             found.append(size)
     return sizes, found
 
@@ -142,13 +143,17 @@ def steps(items: AsyncIterator[Block | Gone]) -> Iterator[Block | Gone]:
     try:
         while True:
             try:
-                yield loop.run_until_complete(anext(items))  # type: ignore[arg-type]  # an async generator's anext is a coroutine
+                yield loop.run_until_complete(_next(items))
             except StopAsyncIteration:
                 return
     finally:
         loop.run_until_complete(items.aclose())  # type: ignore[attr-defined]  # inputs are async generators
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
+
+
+async def _next(items: AsyncIterator[Block | Gone]) -> Block | Gone:
+    return await anext(items)
 
 
 class Reading:
@@ -200,7 +205,7 @@ class Reading:
         times = (record.fields.get(self._column) for record in records if not record.fate)
         known = next((at for at in times if at), None)
         if known is not None:
-            return self._from <= known < self._to
+            return bool(self._from <= known < self._to)
         begins = block.stream.starts_at
         return begins is None or self._window.from_ms <= begins * 1000 < self._window.to_ms
 

@@ -149,7 +149,7 @@ def excuse(db: Any, sides: tuple[Side, Side], in_flight_from_ms: int | None) -> 
 
 
 def arrivals(db: Any, side: int, at_ms: int, *, before: bool, count: int, within_ms: int) -> tuple[int, int] | None:
-    """Least and greatest time from stop to arrival of the last copies before a moment of the receiver's clock, or the first after."""
+    """Least and greatest time from stop to arrival of the copies that came last before a moment, or first after it."""
     sign, order = ("<=", "DESC") if before else (">=", "ASC")
     row = db.execute(
         f"""WITH near AS (

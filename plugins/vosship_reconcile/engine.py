@@ -14,10 +14,10 @@ import msgspec
 from vosship.documents import utc_text
 from vosship.plugin import Attendance
 from vosship.standing import Gap
-from vosship_reconcile import comparison, report, staging
+from vosship_reconcile import comparison, figures, report, staging
 from vosship_reconcile.columns import Seen, terms
 from vosship_reconcile.gaps import missed
-from vosship_reconcile.report import Report, SideReport, Verdict
+from vosship_reconcile.shapes import DIFFERENCES, Report, SideReport, Verdict
 
 GRACE_S = 300.0
 """How long a call may be on its way to either copy (chosen: several flushes of the switch, SS_CDR_FILE_WRITE_INTERVAL 60 s)."""
@@ -84,10 +84,11 @@ class Comparison:
 
     def _report(self, common: Any, gaps: Sequence[Sequence[Gap]], as_of_ms: int | None) -> Report:
         db, asked = self._db, self._asked
-        counted = report.classes(db)
+        figures.add_up(db)
+        counted = figures.classes(db)
         shown = []
         for number in (0, 1):
-            one = report.side(db, number, self.names[number])
+            one = figures.side(db, number, self.names[number])
             one.gaps = report.spans(db, number, gaps[number], asked.from_ms, asked.to_ms, asked.zone)
             shown.append(one)
         both = _overlap(shown)
@@ -99,22 +100,22 @@ class Comparison:
             left=shown[0],
             right=shown[1],
             classes=counted,
-            weights=report.weights(db),
-            differing_fields=report.differing(db),
+            weights=figures.weights(db),
+            differing_fields=figures.differing(db),
             compared=report.compared(common),
             as_of=None if as_of_ms is None else utc_text(as_of_ms / 1000),
             grace_s=asked.grace_s,
-            lags=report.lags(db, self.names),
-            hours=report.hours(db, asked.zone),
-            caller_gateways=report.gateways(db, "callerGatewayId"),
-            callee_gateways=report.gateways(db, "calleeGatewayId"),
+            lags=figures.lags(db, self.names),
+            hours=figures.hours(db, asked.zone),
+            caller_gateways=figures.gateways(db, "callerGatewayId"),
+            callee_gateways=figures.gateways(db, "calleeGatewayId"),
             samples=report.samples(db, self.names),
         )
 
 
 def judge(counted: dict[str, int], blind: bool) -> Verdict:
     """Differences outweigh what cannot be judged; `blind`: there is a span that neither side knows."""
-    if any(counted[word] for word in report.DIFFERENCES):
+    if any(counted[word] for word in DIFFERENCES):
         return "different"
     return "cannot_judge" if counted["cannot_judge"] or blind else "equal"
 

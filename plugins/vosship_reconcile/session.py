@@ -38,8 +38,7 @@ def session(scratch: Path | None = None, memory_mb: int = MEMORY_MB) -> Iterator
             db.execute("SET enable_progress_bar = false")
             yield db, work
         except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-            raise FatalError(
-                f"the comparison failed: {error}", hint=f"is there room in {work.parent}? --scratch names another"
-            ) from error
+            hint = f"is there room in {work.parent}? --scratch names another"
+            raise FatalError(f"the comparison failed: {error}", hint=hint) from error
         finally:
             db.close()

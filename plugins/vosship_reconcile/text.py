@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vosship_reconcile.comparison import CLASSES
-from vosship_reconcile.report import Group, Report, SideReport
+from vosship_reconcile.shapes import Group, Report, SideReport
 
 ROWS = 10
 """Gateways and hours shown (chosen: a screen; --json and --html have all)."""
@@ -90,9 +90,8 @@ def _groups(title: str, groups: Sequence[Group]) -> Iterator[str]:
     rows = [("", "calls", "different", "disputed s", "")]
     for group in bad:
         detail = ", ".join(f"{word} {count:,}" for word, count in group.classes.items() if word != "matched")
-        rows.append(
-            (group.key or "(none)", f"{group.calls:,}", f"{group.different_ratio:.2%}", f"{group.disputed_seconds:,.1f}", detail)
-        )
+        share, seconds = f"{group.different_ratio:.2%}", f"{group.disputed_seconds:,.1f}"
+        rows.append((group.key or "(none)", f"{group.calls:,}", share, seconds, detail))
     yield from table(rows)
 
 

@@ -78,7 +78,7 @@ class _Reconciling(Asking):
     _names = ""
 
     @classmethod
-    def of(cls, names: str, options: dict[str, Any]) -> _Reconciling:  # type: ignore[override]  # what is compared takes the command's place
+    def of(cls, names: str, options: dict[str, Any]) -> _Reconciling:
         from vosship.application import Application
 
         cls._names = names
