@@ -55,7 +55,7 @@ class Application:
         self.telemetry = Telemetry()
         self._now = now
         declared = [(item.path, self._declared(item)) for item in config.processors]
-        declared += [(item.path, getattr(load("input", item.type), "fields", ())) for item in config.inputs]
+        declared += [(item.path, self._class(item).fields) for item in config.inputs]
         self.schema = Schema(declared)
         self.inputs: dict[str, InputEntry] = {item.name: self._input(item) for item in config.inputs}
         self.outputs: dict[str, OutputEntry] = {item.name: self._output(item) for item in config.outputs}
@@ -117,6 +117,14 @@ class Application:
             switch_parameters=self.config.switch_parameters,
         )
 
+    @staticmethod
+    def _class(item: PluginConfig) -> Any:
+        try:
+            return load("input", item.type)
+        except ConfigError as error:
+            error.path = item.path
+            raise
+
     def _declared(self, item: PluginConfig) -> Any:
         # A processor may declare fields that depend on its options (an operator's columns), so an instance is asked.
         return make("processor", item.type, item.options, self.context(item), item.path).fields
@@ -131,7 +139,7 @@ class Application:
 
     def _input(self, item: PluginConfig) -> InputEntry:
         common, options = split(item.options, InputCommon, item.path)
-        cls = load("input", item.type)
+        cls = self._class(item)
         entry = InputEntry(
             name=item.name,
             plugin=None,

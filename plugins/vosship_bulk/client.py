@@ -127,8 +127,10 @@ def _never_fits(words: str) -> bool:
 
 
 def _unreachable(where: str, kind: str, error: BaseException) -> UnavailableError:
-    cause = str(error.__cause__ or error)
-    words = " ".join(cause.split())[:SAID_CHARACTERS]
+    innermost = error
+    while innermost.__cause__ or innermost.__context__:  # each layer quotes the one below; the last has the plain words
+        innermost = innermost.__cause__ or innermost.__context__ or innermost
+    words = " ".join(str(innermost).split())[:SAID_CHARACTERS]
     hints = {
         "timeout": "is the cluster overloaded? `timeout_s` is how long it is waited for",
         "tls": "see `ca_certs` and `verify_certs`, and whether the server speaks TLS at all",

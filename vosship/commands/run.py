@@ -26,8 +26,13 @@ def command(config_path: str | None, once: bool, rebuild_state: bool, log_level:
 
     from vosship.application import Application
     from vosship.daemon import Daemon
+    from vosship.errors import ConfigError
     from vosship.telemetry import log_to_stderr
 
     log_to_stderr(log_level)
     application = Application.load(config_path)
-    return int(asyncio.run(Daemon(application, once=once, rebuild_state=rebuild_state).run()))
+    try:
+        return int(asyncio.run(Daemon(application, once=once, rebuild_state=rebuild_state).run()))
+    except ConfigError as error:  # found out only on opening: a data_dir, a port
+        error.file = error.file or application.config.file
+        raise
