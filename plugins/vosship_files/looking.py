@@ -1,0 +1,272 @@
+"""What a look at the directories means for the streams: met, grown, cut short, replaced, vanished, back, too old.
+
+It reads no lines (`reading` does), and it leaves the ends and beginnings of generations to `roster`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from vosship.events import Gone, Position, Stream
+from vosship.plugin import Known, Until
+from vosship_files.directory import Directory, Entry
+from vosship_files.gaps import Gaps
+from vosship_files.identity import decode
+from vosship_files.names import GZIP_SUFFIX
+from vosship_files.options import Options
+from vosship_files.rescue import Rescue
+from vosship_files.roster import Roster
+from vosship_files.track import Track
+
+DAY_S = 86_400
+
+
+class Looking:
+    """The looking half of a walk. `look` blocks briefly and never raises for what a file system can do."""
+
+    def __init__(
+        self,
+        options: Options,
+        directory: Directory,
+        roster: Roster,
+        known: Known,
+        until: Until,
+        *,
+        now: Callable[[], float],
+        log: logging.Logger,
+        rescue: Rescue | None,
+        gaps: Gaps,
+    ) -> None:
+        self._options = options
+        self._directory = directory
+        self._roster = roster
+        self._known = known
+        self._until = until
+        self._now = now
+        self._log = log
+        self._rescue = rescue
+        self._gaps = gaps
+        self._folder_problems: dict[str, str] = {}
+        self._listed_at = float("-inf")
+        self._first = True
+
+    def look(self) -> None:
+        """See what changed in the directories, and take note of it. Never raises for what a file system can do."""
+        now = self._now()
+        full = not 0 <= now - self._listed_at < self._options.rescan_s
+        changes = self._directory.look(full=full)
+        if full:
+            self._listed_at = now
+            self._retry_blocked()
+        self._say_problems()
+        if self._first:
+            self._begin(now)
+        else:
+            for name, (before, entry) in changes.entries.items():
+                self._note(name, before, entry, now)
+        self._roster.wake_tails(now)
+        if changes.listed or full:
+            self._hold()
+            self._roster.out.extend(self._gaps.find(self._directory, self._roster.tracks, now, at_once=self._until == "now"))
+        self._first = False
+
+    def _begin(self, now: float) -> None:
+        """The first look: what is known meets what is there, and what was rescued before it vanished."""
+        rescued = self._rescue.find() if self._rescue else {}
+        entries = self._directory.entries
+        for name, entry in sorted(entries.items(), key=lambda item: item[1].order):
+            kept = rescued.get(name)
+            if kept is None or kept.inode == entry.inode or not self._meet_rescued(kept, entry, now):
+                self._meet(name, entry, now)
+        for name, kept in rescued.items():
+            if name not in entries:
+                self._meet_rescued(kept, None, now)
+        for name, position in self._known.items():
+            if name in self._roster.tracks:
+                continue
+            stream = position.stream
+            order = (stream.starts_at or 0.0, stream.base, stream.name)
+            track = self._roster.tracks[name] = Track(stream, order, None, position.offset, position.proof)
+            track.gone = position.gone
+            if not position.gone and not any(name.startswith(folder + "/") for folder in self._directory.problems):
+                self._roster.out.append(self._missed(track))
+
+    def _meet(self, name: str, entry: Entry, now: float) -> None:
+        """A file whose name this reader has not seen before, or that is back after it was gone."""
+        before = self._roster.tracks.get(name)
+        position = Position(before.stream, before.offset, before.proof, before.gone) if before else self._known.get(name)
+        generation = position.stream.generation if position else 1
+        track = self._roster.track(entry, generation, position.offset if position else 0, position.proof if position else b"")
+        track.changed_at = entry.mtime_ns / 1e9 if self._first else now
+        self._roster.tracks[name] = track
+        if self._until == "now":
+            track.stop_at = None if entry.compressed and self._first else entry.size if self._first else 0
+        if self._too_old(entry, now):
+            if position is None or not position.gone:
+                reason = f"older than {self._options.ignore_older_days:g} days"
+                self._roster.out.append(Gone(track.stream, track.offset, reason=reason, skipped=True))
+            track.gone = True
+        elif position is not None and position.gone:
+            self._return(track)
+        else:
+            self._roster.pend(track)
+
+    def _meet_rescued(self, kept: Entry, own: Entry | None, now: float) -> bool:
+        """At the start, go on in a rescued file; `own` is another file that bears the name now, read after it."""
+        position = self._known.get(kept.name)
+        if position is not None and position.gone:
+            return False
+        generation = position.stream.generation if position else 1
+        track = self._roster.track(kept, generation, position.offset if position else 0, position.proof if position else b"")
+        track.entry = None
+        if own is not None and track.offset and self._roster.same_content(track, own):
+            return False
+        if not self._take_rescued(track, kept):
+            return False
+        self._roster.tracks[kept.name] = track
+        if own is not None:
+            track.after = self._roster.next(track, own, now)
+        self._roster.pend(track)
+        return True
+
+    def _return(self, track: Track) -> None:
+        """A stream that was gone is back: the same bytes need nothing, anything else is a new generation."""
+        assert track.entry is not None
+        same = track.offset > 0 and track.offset == track.seen_bytes and self._roster.access.open(track, track.entry)
+        if same and self._roster.access.verify(track):
+            track.gone = True
+            track.close()
+            return
+        self._log.warning("file is back after it was gone, read anew", extra={"file": track.stream.name})
+        self._roster.renew(track)
+
+    def _too_old(self, entry: Entry, now: float) -> bool:
+        days = self._options.ignore_older_days
+        at = entry.starts_at if entry.starts_at is not None else entry.mtime_ns / 1e9
+        return days is not None and at < now - days * DAY_S
+
+    def _note(self, name: str, before: Entry | None, entry: Entry | None, now: float) -> None:
+        """One change of the listing; it concerns the latest bearer of the name."""
+        last = self._roster.tracks.get(name)
+        while last is not None and last.after is not None:
+            last = last.after
+        if entry is None:
+            if last is not None and not last.gone and not last.retired:
+                self._vanished(last)
+        elif last is None or (last.gone and (before is None or not self._too_old(entry, now))):
+            self._meet(name, entry, now)
+        elif last.retired or last.entry is None:
+            last.after = last.after if last.gone else self._roster.next(last, entry, now)
+        elif before is not None:
+            last.changed_at = now
+            self._changed(last, before, entry, now)
+
+    def _changed(self, track: Track, before: Entry, entry: Entry, now: float) -> None:
+        replaced = (before.inode, before.device) != (entry.inode, entry.device)
+        if replaced and track.cutter is not None:
+            self._retire(track)
+            track.after = self._roster.next(track, entry, now)
+            return
+        track.entry = entry
+        track.verified = False
+        if entry.path != track.stream.path:
+            track.stream = Stream(track.stream.name, entry.base, entry.path, track.stream.generation, entry.starts_at)
+            track.close()
+        if not replaced and not entry.compressed:
+            self._roster.access.widen(track)
+        size = self._roster.access.size(entry, track.offset)
+        current = self._roster.tracks.get(track.stream.name) is track
+        if not track.offset and not track.glimpse and track.seen_bytes and (replaced or size < track.seen_bytes):
+            track.lost_until = track.seen_bytes  # nothing is known of the content that was there
+            if current:
+                self._roster.out.append(self._roster.rewritten(track))
+                return
+        if size >= track.seen_bytes or (track.caught_up and size >= track.offset):
+            track.sure_bytes, track.seen_bytes = track.seen_bytes, size  # at most half a line was withdrawn
+        else:
+            track.cut_at = min(size, track.cut_at) if track.lost_until else size
+            track.lost_until = max(track.lost_until, track.seen_bytes)
+        self._roster.pend(track)
+        self._roster.compare(track)
+
+    def _vanished(self, track: Track) -> None:
+        """The name is no longer in the directory: read what is still open or rescued, else what was unread is lost."""
+        entry, track.entry = track.entry, None
+        kept = self._rescue.kept(entry) if self._rescue and entry else None
+        if track.cutter is None and kept is not None and self._take_rescued(track, kept):
+            self._roster.pend(track)
+        elif track.cutter is not None:
+            self._retire(track)
+        elif self._roster.tracks.get(track.stream.name) is track:
+            self._roster.lose(track)  # a later bearer of the name waits until it is its turn: see `_promote`
+
+    def _retire(self, track: Track) -> None:
+        """Its open file lost the name: read it to its end."""
+        track.retired, track.verified, track.entry = True, False, None
+        track.sure_bytes = max(track.sure_bytes, track.seen_bytes)
+        if track.cutter is not None and not track.stream.path.endswith(GZIP_SUFFIX):
+            size = track.cutter.source.size()
+            if size < track.seen_bytes and not (track.caught_up and size >= track.offset):
+                track.lost_until, track.cut_at = max(track.lost_until, track.seen_bytes), size  # cut short just before
+        track.was_newest = track.stream.name in self._directory.newest
+        self._roster.pend(track)
+
+    def _take_rescued(self, track: Track, kept: Entry) -> bool:
+        """Go on from the rescued file if it is the one that is known."""
+        if not self._roster.access.open(track, kept) or not self._roster.access.verify(track):
+            track.close()
+            return False
+        track.seen_bytes = max(track.seen_bytes, kept.size)
+        track.stream = Stream(track.stream.name, kept.base, kept.path, track.stream.generation, kept.starts_at)
+        track.retired, track.entry = True, None
+        return True
+
+    def _missed(self, track: Track) -> Gone:
+        """What vanished while no reader ran: the evidence says how large it was when it was last read."""
+        track.gone = True
+        evidence = decode(track.proof)
+        if evidence is not None and evidence.size > track.offset:
+            lost = evidence.size - track.offset
+            self._roster.shout(track, lost, "deleted unread")
+            return Gone(track.stream, track.offset, lost, "deleted unread while no agent ran; more may have followed")
+        if evidence is not None and not evidence.live:
+            return Gone(track.stream, track.offset)
+        self._log.warning("file deleted while no agent ran", extra={"file": track.stream.name, "offset": track.offset})
+        reason = f"deleted while no agent ran: whether anything followed byte {track.offset} is not known"
+        return Gone(track.stream, track.offset, reason=reason, never_seen=True)
+
+    def _hold(self) -> None:
+        """Keep what a deletion would hurt: descriptors of the newest and of the next in turn, second names of the rest."""
+        wanted = self._roster.turns.first(self._options.hold_files) | self._directory.recent
+        for name in wanted:
+            track = self._roster.tracks.get(name)
+            if track is not None and track.entry is not None and track.cutter is None and track.pending:
+                self._roster.access.glimpse(track, track.entry)
+                self._roster.compare(track)
+        for name, track in self._roster.tracks.items():
+            if track.cutter is not None and not track.pending and name not in wanted and name not in self._roster.tails:
+                track.close()
+        if self._rescue:
+            self._rescue.sweep(self._now())
+            unread = [track.entry for track in self._roster.tracks.values() if track.pending and track.entry is not None]
+            for entry in sorted(unread, key=lambda entry: entry.order):
+                if entry.name not in self._directory.newest:
+                    self._rescue.keep(entry, self._directory)
+
+    def _retry_blocked(self) -> None:
+        for name in list(self._roster.access.blocked):
+            track = self._roster.tracks.get(name)
+            if track is None or track.gone:
+                del self._roster.access.blocked[name]
+            else:
+                self._roster.pend(track)
+
+    def _say_problems(self) -> None:
+        problems = self._directory.problems
+        for folder, problem in problems.items():
+            if self._folder_problems.get(folder) != problem:
+                self._log.warning("directory cannot be read, waiting for it", extra={"directory": folder, "reason": problem})
+        for folder in self._folder_problems.keys() - problems.keys():
+            self._log.info("directory can be read again", extra={"directory": folder})
+        self._folder_problems = dict(problems)
