@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING
 import click
 
 from vosship.commands.options import config_option, json_option
+from vosship.commands.tables import show
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from vosship.application import Application
-    from vosship.ledger import PipelineStatus
+    from vosship.ledger import FileStatus, PipelineStatus
+
+COUNTS = ("read", "stored", "duplicate", "dead", "filtered", "lost_bytes")
+
+NOTABLE_FILES = 20
+"""Chosen: the newest of the files with something to say that fit a screen; --files shows all."""
 
 WATCH_EVERY_S = 2.0
 """Chosen: quick enough to follow by eye."""
@@ -89,31 +97,44 @@ def judge(pipelines: Sequence[PipelineStatus]) -> tuple[int, str]:
 
 
 def _show(application: Application, pipelines: Sequence[PipelineStatus], show_files: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    table = Table(title=f"switch {application.config.switch}", title_justify="left")
-    table.add_column("pipeline")
-    for column in ("read", "stored", "duplicate", "dead", "filtered", "lost bytes", "unread bytes"):
-        table.add_column(column, justify="right")
-    table.add_column("complete until")
+    table = _table(f"switch {application.config.switch}", "pipeline", *COUNTS, "unread_bytes")
     table.add_column("state")
     for each in pipelines:
-        counts = (each.read, each.stored, each.duplicate, each.dead, each.filtered, each.lost_bytes, each.unread_bytes)
-        table.add_row(each.name, *(f"{count:,}" for count in counts), each.complete_until or "-", each.state)
-    console.print(table)
+        table.add_row(each.name, *_counts(each, *COUNTS, "unread_bytes"), each.state)
+    show(table)
     for each in pipelines:
         for line in remarks(each):
-            console.print(line, markup=False, highlight=False)
+            click.echo(line)
         shown = [file for file in each.files if show_files or not file.done or file.dead or file.lost_bytes]
+        if shown and not show_files:
+            shown = shown[-NOTABLE_FILES:]
         if shown:
-            _show_files(console, each.name, shown if show_files else shown[-20:], len(shown))
+            files = _table(f"{each.name}: {len(shown)} of {len(each.files)} files", "file", "size", "offset", *COUNTS)
+            for file in shown:
+                files.add_row(file.name, *_counts(file, "size", "offset", *COUNTS))
+            show(files)
+
+
+def _table(title: str, first: str, *columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="right")
+    return table
+
+
+def _counts(of: PipelineStatus | FileStatus, *columns: str) -> list[str]:
+    return [f"{getattr(of, column):,}" for column in columns]
 
 
 def remarks(status: PipelineStatus) -> list[str]:
     """What a person should notice, a sentence each."""
     said = []
+    if status.complete_until:
+        said.append(f"{status.name}: every call that stopped before {status.complete_until} is settled")
     if status.reason:
         said.append(f"{status.name}: {status.state} since {status.since}: {status.reason}")
     for reason, lines in status.dead_reasons.items():
@@ -128,21 +149,3 @@ def remarks(status: PipelineStatus) -> list[str]:
             f"{status.name}: the switch deletes {forecast.next_file} in {forecast.next_deletion_s:.0f} s; the backlog {verdict}"
         )
     return said
-
-
-def _show_files(console: object, name: str, files: Sequence[object], of: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from vosship.ledger import FileStatus
-
-    assert isinstance(console, Console)
-    table = Table(title=f"{name}: {len(files)} of {of} files", title_justify="left")
-    table.add_column("file")
-    columns = ("size", "offset", "read", "stored", "duplicate", "dead", "filtered", "lost_bytes")
-    for column in columns:
-        table.add_column(column.replace("_", " "), justify="right")
-    for file in files:
-        assert isinstance(file, FileStatus)
-        table.add_row(file.name, *(f"{getattr(file, column):,}" for column in columns))
-    console.print(table)
