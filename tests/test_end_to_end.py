@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-CALLS = 20_000
+CALLS = int(os.environ.get("VOSSHIP_CALLS", "20000"))
 VOSSHIP = [sys.executable, "-m", "vosship.cli"]
 
 

@@ -19,7 +19,13 @@ Examples:
 @click.option(
     "--rebuild-state", is_flag=True, help="Put the state aside and read everything again; ids keep that from doubling anything."
 )
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="Least level shown.",
+)
 def command(config_path: str | None, once: bool, rebuild_state: bool, log_level: str) -> int:
     """Ship records from every configured input to every configured output."""
     import asyncio
