@@ -24,7 +24,7 @@ Examples:
 
 @click.command("export", epilog=EXAMPLE)
 @window_options
-@click.option("--format", "form", type=click.Choice(["csv", "ndjson", "parquet"]), required=True)
+@click.option("--format", "form", type=click.Choice(["csv", "ndjson", "parquet"]), required=True, help="Of the file.")
 @click.option("--out", required=True, metavar="FILE", help="Where to; - is standard output (csv and ndjson).")
 @click.option("--layout", "layout_name", default="", metavar="NAME", help="calls, pipe, billing, or the path of a YAML file.")
 @click.option("--restart", is_flag=True, help="Give up an unfinished export of this file and begin anew.")
