@@ -10,9 +10,10 @@ import pytest
 
 from tests.forward_parts import WAIT_S, Counts, context, converse, datagram, gather, lines, pipe, port, receiving, tags
 from vosship.errors import ConfigError
-from vosship.events import Block, Record
+from vosship.events import Block, Position, Record
 from vosship_forward import Forward, scan
 from vosship_forward.forward import Reply
+from vosship_forward.shelf import segments
 
 
 def udp_to(to: int) -> socket.socket:
@@ -294,6 +295,30 @@ def test_a_sender_that_never_ends_does_not_hold_up_the_stop(tmp_path: Path) -> N
 
     assert asyncio.run(asyncio.wait_for(run(), WAIT_S)) < 10
     assert sum(1 for _ in scan(tmp_path)) > 0
+
+
+def test_segments_go_once_the_core_says_that_they_are_settled(tmp_path: Path) -> None:
+    """With `keep_h: 0`, what every pipeline has settled leaves the disk; what one of two still needs does not."""
+
+    async def run() -> None:
+        async with receiving(tmp_path, keep_h=0.0, segment_bytes=4096, reply=Reply(text="OK")) as forward:
+            settled: dict[str, Position] = {}
+            for name in ("forward>store", "forward>relay"):
+                forward.settled(name, {})
+            await converse(port(forward, "tcp"), b"".join(pipe(number) + b"\n" for number in range(100)))
+            await converse(port(forward, "tcp"), pipe(100) + b"\n")
+            for item in await gather(forward):
+                settled[item.stream.name] = Position(item.stream, item.end if isinstance(item, Block) else item.offset)
+            before = segments(tmp_path)
+            forward.settled("forward>store", settled)
+            await converse(port(forward, "tcp"), b"".join(pipe(number) + b"\n" for number in range(200, 300)))
+            assert before[0].name in {one.name for one in segments(tmp_path)}
+            forward.settled("forward>relay", settled)
+            await converse(port(forward, "tcp"), b"".join(pipe(number) + b"\n" for number in range(300, 400)))
+            await converse(port(forward, "tcp"), pipe(400) + b"\n")
+            assert before[0].name not in {one.name for one in segments(tmp_path)}
+
+    asyncio.run(asyncio.wait_for(run(), WAIT_S))
 
 
 def test_the_lag_runs_from_the_stop_to_the_arrival(tmp_path: Path) -> None:
