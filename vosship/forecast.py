@@ -64,7 +64,8 @@ def foresee(
     if not waiting or not interval_s or limit is None or not str(limit).isdigit():
         return None
     max_files = int(limit)
-    newest_at = sizes[-1].stream.starts_at or sizes[-1].modified_at
+    # A newest file older than an interval means a quiet or a stopped switch: its next file may come at any moment.
+    newest_at = max(sizes[-1].stream.starts_at or sizes[-1].modified_at, now - interval_s)
     rate = bytes_per_s if answering else 0.0
 
     def deleted_in_s(place: int) -> float:
