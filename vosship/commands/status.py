@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -23,6 +24,9 @@ NOTABLE_FILES = 20
 
 WATCH_EVERY_S = 2.0
 """Chosen: quick enough to follow by eye."""
+
+NAGIOS_WARNING_S = 86400.0
+"""Chosen: a day leaves time to act within office hours."""
 
 NAGIOS_CRITICAL_S = 3600.0
 """Chosen: an unread file that the switch deletes within the hour needs somebody now."""
@@ -78,7 +82,8 @@ def judge(pipelines: Sequence[PipelineStatus]) -> tuple[int, str]:
             odd.append(f"{each.name} waiting: {each.reason}")
         if each.seconds_to_loss is not None:
             text = f"{each.name} loses unread lines in {each.seconds_to_loss:.0f} s"
-            (bad if each.seconds_to_loss < NAGIOS_CRITICAL_S else odd).append(text)
+            if each.seconds_to_loss < NAGIOS_WARNING_S:
+                (bad if each.seconds_to_loss < NAGIOS_CRITICAL_S else odd).append(text)
         if each.lost_bytes:
             odd.append(f"{each.name} lost {each.lost_bytes} bytes")
         if each.dead:
@@ -145,7 +150,6 @@ def remarks(status: PipelineStatus) -> list[str]:
     forecast = status.forecast
     if forecast:
         verdict = "will be read in time" if forecast.seconds_to_loss is None else "will NOT be read in time at the present rate"
-        said.append(
-            f"{status.name}: the switch deletes {forecast.next_file} in {forecast.next_deletion_s:.0f} s; the backlog {verdict}"
-        )
+        left = timedelta(seconds=round(forecast.next_deletion_s))
+        said.append(f"{status.name}: the switch deletes {forecast.next_file} in {left}; the backlog {verdict}")
     return said
