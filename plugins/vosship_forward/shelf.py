@@ -2,7 +2,7 @@
 
 It writes nothing: `spool` does. Everything here may run beside a receiver that is writing.
 
-A segment's name is its number and the moment it was made (`00000017-1776945600123456`): the number gives the order, and the
+A segment's name is its number and the moment it was made (`0000000017-00001776945600123456`): the number gives the order, and the
 moment makes it unique for ever, so that document ids never meet again after a spool was lost and numbered anew.
 """
 
@@ -22,7 +22,7 @@ SUFFIX = ".seg"
 LOST_SUFFIX = ".lost"
 """What a segment leaves behind when it had to go unread: its seal, so that every reader learns how much it lost."""
 
-_NAME = re.compile(r"(\d{8,})-(\d+)\.(seg|lost)")
+_NAME = re.compile(r"(\d{10,})-(\d{20})\.(seg|lost)")
 _SEAL = struct.Struct("<QQQQ")  # end of the last record, records, first and last arrival in µs
 SEAL_BYTES = HEADER_BYTES + _SEAL.size
 
@@ -73,6 +73,11 @@ class Arrival(NamedTuple):
     offset: int
     resend: bool
     unterminated: bool
+
+
+def segment_name(number: int, created_us: int) -> str:
+    """A segment's name; zeros lead both parts, so that nothing in it can be read as the date of a file."""
+    return f"{number:010d}-{created_us:020d}"
 
 
 def interval_payload(heartbeat_s: float) -> bytes:

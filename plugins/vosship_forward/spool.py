@@ -20,7 +20,7 @@ from vosship.errors import FatalError
 from vosship_forward.disk import Disk
 from vosship_forward.frames import MAGIC, Frame, Kind, encode
 from vosship_forward.progress import Progress
-from vosship_forward.shelf import LOST_SUFFIX, SUFFIX, Segment, interval_payload, measure, segments
+from vosship_forward.shelf import LOST_SUFFIX, SUFFIX, Segment, interval_payload, measure, segment_name, segments
 
 ROTATE_AFTER_S = 3600
 """A segment with records is closed after this (chosen: settled time is freed by the hour, as `keep_h` promises)."""
@@ -219,7 +219,7 @@ class Spool:
     def _begin(self) -> None:
         number = self.shelf[-1].number + 1 if self.shelf else 1
         created_us = self._now_us()
-        name = f"{number:08d}-{created_us}"
+        name = segment_name(number, created_us)
         path = self.directory / (name + SUFFIX)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
         try:
