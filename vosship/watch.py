@@ -27,6 +27,9 @@ log = logging.getLogger("vosship.watch")
 LOOK_EVERY_S = 15.0
 """Chosen: within a scrape interval; a look at 2,048 files takes about 30 ms."""
 
+LOOK_AT_LEAST_S = 2.0
+"""Chosen: between two looks when an unread file is about to go, as with intervals of seconds."""
+
 WARN_AHEAD_S = 4 * 3600.0
 """Chosen: an unread file this close to its deletion is worth a WARN while there is time to act."""
 
@@ -48,10 +51,12 @@ class Watch:
         server = self._serve()
         try:
             while True:
-                for status in await asyncio.to_thread(read_status, self._application):
+                seen = await asyncio.to_thread(read_status, self._application)
+                for status in seen:
                     self._note(status)
                 self._note_disks()
-                await asyncio.sleep(LOOK_EVERY_S)
+                soonest_s = min((each.forecast.next_deletion_s for each in seen if each.forecast), default=LOOK_EVERY_S)
+                await asyncio.sleep(min(LOOK_EVERY_S, max(LOOK_AT_LEAST_S, soonest_s / 4)))
         finally:
             if server:
                 server.shutdown()
