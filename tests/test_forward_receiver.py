@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from pathlib import Path
 
@@ -382,7 +383,7 @@ def test_an_address_that_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
         forward = Forward(Forward.Options(listen=listen), context(tmp_path))
         with pytest.raises(ConfigError) as caught:
             await forward.open()
-        assert caught.value.path.startswith("listen[")
+        assert caught.value.path.startswith("inputs.forward.listen[")
         return str(caught.value)
 
     with socket.socket() as holder:
@@ -403,9 +404,16 @@ def test_an_address_that_cannot_be_had_is_one_sentence(tmp_path: Path) -> None:
 
 def test_check_names_what_could_keep_a_listener_silent(tmp_path: Path) -> None:
     """Nothing ever arrived: each thing to look at, in order, with the switch's own parameter names."""
-    forward = Forward(Forward.Options(listen=["tcp://127.0.0.1:0"]), context(tmp_path / "spool"))
+    forward = Forward(Forward.Options(listen=["tcp://127.0.0.1:0"], max_connections=5), context(tmp_path / "spool"))
     hints = [remark.hint for remark in forward.check() if remark.level == "warn"]
     assert "EXTERNAL_SEND_CDR" in hints[0]
     assert "SERVER_CDR_REAL_TIME_REPORT_SERVER" in hints[1]
     assert any("firewall" in hint for hint in hints)
     assert not (tmp_path / "spool").exists()
+    greedy = Forward(Forward.Options(listen=["tcp://127.0.0.1:0"], max_connections=60_000), context(tmp_path / "spool"))
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, 4096), most))
+    try:
+        assert "LimitNOFILE" in next(remark.hint for remark in greedy.check())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))

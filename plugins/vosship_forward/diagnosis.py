@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,12 +19,22 @@ from vosship_forward.shelf import look
 SILENT_S = 3600
 """Nothing for this long is worth a word (chosen: no carrier has an hour without a call)."""
 
+FILES_BESIDE = 64
+"""Files an agent holds beside its connections (measured 2026-11-20: 18 with one output; three times that)."""
+
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 RESERVED = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
 
 
-def diagnose(addresses: Sequence[Address], allow: bool, spool_dir: Path, now: float) -> Iterator[Remark]:
-    """Remarks on listeners, allow-list and silence."""
+def diagnose(addresses: Sequence[Address], allow: bool, connections: int, spool_dir: Path, now: float) -> Iterator[Remark]:
+    """Remarks on listeners, allow-list, limits and silence; `connections` is how many TCP senders are to be taken."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files != resource.RLIM_INFINITY and files < connections + FILES_BESIDE:
+        yield Remark(
+            "warn",
+            f"a process may hold {files} files here, too few for {connections} connections",
+            "raise LimitNOFILE in the service (or `ulimit -n`), or lower `max_connections`",
+        )
     for address in addresses:
         yield _listening(address)
         if not allow and not _loopback(address.host):

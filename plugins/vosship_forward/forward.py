@@ -100,7 +100,11 @@ class Forward:
     async def open(self) -> None:
         """Bind every address, open the spool, then take records. Raises ConfigError for an address that cannot be bound."""
         options, context = self._options, self._context
-        sockets = bind(self._addresses)
+        try:
+            sockets = bind(self._addresses)
+        except ConfigError as error:
+            error.path = f"inputs.{context.name}.{error.path}"
+            raise
         spool = Spool(
             self.spool_dir,
             segment_bytes=options.segment_bytes,
@@ -210,7 +214,7 @@ class Forward:
 
     def check(self) -> Iterator[Remark]:
         """Whether the addresses can be had, who may send, and, where nothing ever came, why that could be."""
-        return diagnose(self._addresses, bool(self._allow), self.spool_dir, self._context.now())
+        return diagnose(self._addresses, bool(self._allow), self._options.max_connections, self.spool_dir, self._context.now())
 
     def _window(self, spool: Spool) -> Window:
         window_s = self._options.resend_window_s
