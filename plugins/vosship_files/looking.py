@@ -115,10 +115,12 @@ class Looking:
     def _meet_rescued(self, kept: Entry, own: Entry | None, now: float) -> bool:
         """At the start, go on in a rescued file; `own` is another file that bears the name now, read after it."""
         position = self._known.get(kept.name)
-        if position is not None and position.gone:
-            return False
         generation = position.stream.generation if position else 1
         track = self._roster.track(kept, generation, position.offset if position else 0, position.proof if position else b"")
+        if position is not None and position.gone:
+            if self._roster.same_content(track, kept) or self._too_old(kept, now):
+                return False
+            track = self._roster.track(kept, generation + 1)  # the name had recurred, and nobody has read this bearer
         track.entry = None
         if own is not None and track.offset and self._roster.same_content(track, own):
             return False
@@ -248,11 +250,17 @@ class Looking:
             if track.cutter is not None and not track.pending and name not in wanted and name not in self._roster.tails:
                 track.close()
         if self._rescue:
-            self._rescue.sweep(self._now())
+            reading = {name for name, track in self._roster.tracks.items() if not track.gone or track.after is not None}
+            self._rescue.sweep(id(self), reading, self._now())
             unread = [track.entry for track in self._roster.tracks.values() if track.pending and track.entry is not None]
             for entry in sorted(unread, key=lambda entry: entry.order):
                 if entry.name not in self._directory.newest:
                     self._rescue.keep(entry, self._directory)
+
+    def close(self) -> None:
+        """Nothing more will be looked at."""
+        if self._rescue:
+            self._rescue.leave(id(self))
 
     def _retry_blocked(self) -> None:
         for name in list(self._roster.access.blocked):

@@ -55,6 +55,7 @@ class Rescue:
         self._said = ""
         self._noted = threading.Lock()  # apart from the other, which may be held while a large file is copied
         self._settled: dict[str, dict[str, Position]] = {}
+        self._reading: dict[int, set[str]] = {}
         self._since = 0.0
 
     def find(self) -> dict[str, Entry]:
@@ -87,29 +88,53 @@ class Rescue:
                 self._say(f"file at risk cannot be rescued: {error.strerror}", used)
 
     def settled(self, pipeline: str, positions: Known) -> None:
-        """Note what a pipeline has settled; `sweep` acts on it. Never blocks on the file system."""
+        """Note what a pipeline has settled; `sweep` acts on it. Never blocks on the file system.
+
+        The word that a stream is gone comes without a proof and leaves the one before in force; of an older generation
+        it says nothing of the present one.
+        """
         with self._noted:
-            self._settled.setdefault(pipeline, {}).update(positions)
+            known = self._settled.setdefault(pipeline, {})
+            for name, position in positions.items():
+                before = known.get(name)
+                if before is not None and before.stream.generation > position.stream.generation:
+                    continue
+                if (
+                    before is not None
+                    and position.gone
+                    and not position.proof
+                    and before.stream.generation == position.stream.generation
+                ):
+                    known[name] = msgspec.structs.replace(before, gone=True)
+                else:
+                    known[name] = position
 
-    def sweep(self, now: float) -> None:
-        """Remove what every pipeline has settled. A crash in between leaves the file for the next time.
+    def sweep(self, reader: int, reading: set[str], now: float) -> None:
+        """Remove what every pipeline has settled, or knows to be gone. A crash in between leaves the file for the next time.
 
-        Nothing is removed before all pipelines have had time to say what they know.
+        `reading` are the streams that `reader` has not done with: a name that recurs may be gone in one generation and
+        rescued in the next. Nothing is removed before all pipelines have had time to say what they know.
         """
         with self._lock:
             self._since = self._since or now
+            self._reading[reader] = reading
             with self._noted:
                 settled = [dict(known) for known in self._settled.values()]
             if not settled or not now - self._since >= REGISTER_S:
                 return
             for key, entry in list(self._all().items()):
-                positions = [known.get(entry.name) for known in settled]
+                wanted = any(entry.name in names for names in self._reading.values())
                 try:
-                    if all(position is not None and _is_settled(entry, position) for position in positions):
+                    if all(_is_done(entry, known.get(entry.name), wanted) for known in settled):
                         Path(entry.path).unlink(missing_ok=True)
                         del self._all()[key]
                 except OSError as error:
                     self._say(f"rescued file cannot be removed: {error.strerror}", entry.size)
+
+    def leave(self, reader: int) -> None:
+        """A reader has ended; what it had not settled stays until the next start."""
+        with self._lock:
+            self._reading.pop(reader, None)
 
     def _at_risk(self, entry: Entry, directory: Directory) -> bool:
         if self._keep_files is None:
@@ -191,7 +216,14 @@ def _copy(path: str, target: str) -> None:
     Path(partial).rename(target)
 
 
-def _is_settled(entry: Entry, position: Position) -> bool:
+def _is_done(entry: Entry, position: Position | None, wanted: bool) -> bool:
+    """Whether one pipeline needs the rescued file no more. `wanted`: some reader has still to read a stream of that name."""
+    if position is None:
+        return False
+    if position.gone and not wanted:
+        return True
+    if not position.offset:
+        return False
     try:
         source = open_source(entry.path, compressed=entry.compressed)
     except OSError:
@@ -201,10 +233,8 @@ def _is_settled(entry: Entry, position: Position) -> bool:
             return False
     finally:
         source.close()
-    if position.gone:
-        return position.offset > 0
     size = gzip_size(entry.path) if entry.path.endswith(GZIP_SUFFIX) else Path(entry.path).stat().st_size
-    return position.offset >= size
+    return position.gone or position.offset >= size
 
 
 def _short(folder: str) -> str:

@@ -55,3 +55,4 @@ class Walk:
     def close(self) -> None:
         """Give every descriptor back."""
         self._roster.close()
+        self._looking.close()
