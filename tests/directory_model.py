@@ -61,6 +61,9 @@ class DirectoryModel:
         """Every whole line that ever stood somewhere."""
         self.owed: set[Place] = set()
         """Whole lines the agent has seen: each must come out, or be named as lost."""
+        self.overgrown: set[Place] = set()
+        """Owed lines that were taken away between two looks from a file that was no smaller at the second (see `saw`)."""
+        self._seen: dict[str, tuple[int, bytes]] = {}
         self._largest: dict[str, int] = {}
         self._halves: set[tuple[str, int, bytes]] = set()
         self._hour = FIRST_HOUR
@@ -183,14 +186,28 @@ class DirectoryModel:
 
     # -- the account -----------------------------------------------------------------------------------------------
 
-    def saw(self) -> None:
-        """The agent has looked at the directory as it is now: from here on it owes every line in it."""
+    def saw(self, *, held: bool = False) -> None:
+        """The agent has looked at the directory as it is now: from here on it owes every line in it.
+
+        The one thing it cannot be asked for is what was cut off since the last look and overgrown, in the same inode, by
+        at least as many bytes: it was not looking, and now sees a file that grew. Where it `held` the file open it
+        knows how the file began, so then only a file that kept a beginning is excused.
+        """
         for base, content in self.files.items():
+            inode, before = self._seen.get(base, (0, b""))
+            if inode == self._inode(base) and len(content) >= len(before) and not content.startswith(before):
+                kept = next((at for at, (old, new) in enumerate(zip(before, content, strict=False)) if old != new), len(before))
+                if kept or not held:
+                    self.overgrown.update(place for place in places(base, 0, before) if place.offset + len(place.line) > kept)
             self.owed.update(places(base, 0, content))
+        self.overgrown -= {place for base, content in self.files.items() for place in places(base, 0, content)}
+        self._seen = {base: (self._inode(base), content) for base, content in self.files.items()}
 
     def forgot(self) -> None:
         """The agent lost its memory of what it had seen; what it owes is what it sees next."""
         self.owed.clear()
+        self.overgrown.clear()
+        self._seen.clear()
 
     def check(self, delivered: Iterable[Place], halves: Iterable[Place], lost: Iterable[Span]) -> Account:
         """Hold what came out against what was written.
@@ -198,17 +215,17 @@ class DirectoryModel:
         `delivered` are whole lines, `halves` unterminated ones, `lost` the spans reported as lost.
         """
         delivered, halves, lost = set(delivered), set(halves), list(lost)
-        whole = {(half.base, half.offset, half.line + b"\n") for half in halves}  # its newline came after it was taken
-        missing = [
-            place
-            for place in self.owed - delivered
-            if place not in whole and not any(_within(place, span) for span in lost)
-        ]  # fmt: skip
-        invented = [place for place in delivered - self.written if not _continues(place, halves)]
-        invented += [half for half in halves if tuple(half) not in self._halves]
+        owed = self.owed - delivered - self.overgrown
+        missing = [place for place in owed if not _accounted(place, delivered, halves, lost)]
+        ends = {(half.base, half.offset + len(half.line)) for half in halves}
+        invented = [place for place in delivered - self.written if place[:2] not in ends]  # its beginning had been taken
+        invented += [half for half in halves if tuple(half) not in self._halves and half[:2] not in ends]
         baseless = [span for span in lost if span.end > self._largest.get(span.base, 0) or span.end <= span.offset]
         unseen = sorted(self.written - self.owed - delivered)
         return Account(sorted(missing), sorted(invented), baseless, unseen)
+
+    def _inode(self, base: str) -> int:
+        return self.path(base).stat().st_ino
 
     def _put(self, base: str, data: bytes, *, append: bool) -> None:
         path = self.path(base)
@@ -242,11 +259,17 @@ def places(base: str, offset: int, data: bytes) -> list[Place]:
     return found
 
 
-def _within(place: Place, span: Span) -> bool:
-    """Its newline was lost; its beginning may have come out as part of a line that a cut file was continued with."""
-    return place.base == span.base and span.offset < place.offset + len(place.line) <= span.end
+def _accounted(place: Place, delivered: set[Place], halves: set[Place], lost: list[Span]) -> bool:
+    """Whether a line that did not come out whole came out in parts (a half that was written on), or was lost from somewhere on.
 
-
-def _continues(place: Place, halves: set[Place]) -> bool:
-    """The rest of a line whose first half had been taken, when its file was written on after all."""
-    return any(half.base == place.base and half.offset + len(half.line) == place.offset for half in halves)
+    Bytes before a lost span came out as part of other lines, those that a cut file was continued with: blocks tile.
+    """
+    end = place.offset + len(place.line)
+    if place in delivered or any(span.base == place.base and span.offset < end <= span.end for span in lost):
+        return True
+    for half in halves:
+        if half[:2] == place[:2] and half.line and place.line.startswith(half.line):
+            size = len(half.line)
+            if _accounted(Place(place.base, place.offset + size, place.line[size:]), delivered, halves, lost):
+                return True
+    return False
