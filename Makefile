@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell tools/find-python)
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench soak mappings clean
+.PHONY: demo test check bench soak generate clean
 
 demo: $(STAMP)            ## a simulated switch, the agent, the embedded store and a page to look at
 	@$(BIN)/vosship demo $(ARGS)
@@ -19,6 +19,7 @@ check: $(STAMP)           ## lint, types, generated text fresh
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python mappings/generate.py --check
+	$(BIN)/python docs/generate.py --check
 	$(BIN)/python -m vosship_enrich.generate_countries --check
 
 bench: $(STAMP)           ## what it costs, beside a peer in the same run
@@ -27,8 +28,9 @@ bench: $(STAMP)           ## what it costs, beside a peer in the same run
 
 BENCHMARKS ?= $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py benchmarks/null_server.py,$(wildcard benchmarks/*.py)))
 
-mappings: $(STAMP)        ## write the generated templates and the field reference
+generate: $(STAMP)        ## write the generated templates, field and option references
 	$(BIN)/python mappings/generate.py
+	$(BIN)/python docs/generate.py
 
 soak: $(STAMP)            ## an hour of crashes, deletions and outages; ARGS="--minutes 10" for less
 	$(BIN)/python -m tests.soak $(ARGS)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any
 
 import click
 
 from vosship.commands.options import json_option
 
 
-@click.command("plugins", epilog="\b\nExample:\n  vosship plugins files")
+@click.command("plugins", epilog="\b\nExamples:\n  vosship plugins\n  vosship plugins files")
 @click.argument("name", required=False)
 @json_option
 def command(name: str | None, as_json: bool) -> int:
@@ -17,77 +17,41 @@ def command(name: str | None, as_json: bool) -> int:
     import msgspec
 
     from vosship.errors import ConfigError
-    from vosship.plugin import KINDS, load, names, nearest
+    from vosship.plugin import KINDS, names, nearest
 
-    found = [(kind, each) for kind in KINDS for each in names(kind) if name in (None, each)]
-    if not found:
-        raise ConfigError(f"no plugin {name!r} is installed", hint=nearest(name or "", [n for kind in KINDS for n in names(kind)]))
-    shown: list[dict[str, Any]] = []
-    for kind, each in found:
-        try:
-            cls = load(kind, each)
-        except ConfigError as error:
-            shown.append({"kind": kind, "name": each, "summary": str(error), "options": []})
-            continue
-        summary = (cls.__doc__ or "").strip().splitlines()[0]
-        shown.append({"kind": kind, "name": each, "summary": summary, "options": describe(cls.Options)})
+    everything = [each for kind in KINDS for each in names(kind)]
+    if name is not None and name not in everything:
+        raise ConfigError(f"no plugin {name!r} is installed", hint=nearest(name, everything))
+    shown = [item for item in catalogue() if name in (None, item["name"])]
     if as_json:
         click.echo(msgspec.json.encode(shown).decode())
         return 0
     for item in shown:
-        click.echo(f"{item['kind']} {item['name']}: {item['summary']}")
+        click.secho(f"{item['kind']} {item['name']}".strip(), bold=True, nl=False)
+        click.echo(f": {item['summary']}")
         for option in item["options"]:
-            click.echo(f"    {option['name']:<24} {option['type']:<28} {option['default']:<20} {option['description']}")
+            click.echo(f"    {option['name']:<22} {option['type']}, default {option['default']}\n{'':27}{option['description']}")
     return 0
 
 
-def describe(options: Any) -> list[dict[str, str]]:
-    """Name, type, default and description of every field of an Options struct; the unit is in the name."""
-    import msgspec
+def catalogue() -> list[dict[str, Any]]:
+    """Every installed plugin, and what every input and output takes beside its own options."""
+    from vosship.config import InputCommon, OutputCommon
+    from vosship.describing import describe
+    from vosship.errors import ConfigError
+    from vosship.plugin import KINDS, load, names
 
-    described = []
-    for field in msgspec.structs.fields(options):
-        described.append(
-            {
-                "name": field.encode_name,
-                "type": _spell(field.type),
-                "default": _default(field),
-                "description": _description(field.type),
-            }
-        )
-    return described
-
-
-def _description(kind: Any) -> str:
-    if get_origin(kind) is Annotated:
-        base, *extras = get_args(kind)
-        own = " ".join(meta.description for meta in extras if getattr(meta, "description", None))
-        return own or _description(base)
-    for part in get_args(kind):
-        if found := _description(part):
-            return found
-    return ""
-
-
-def _spell(kind: Any) -> str:
-    if get_origin(kind) is Annotated:
-        base, *extras = get_args(kind)
-        bounds = [
-            f"{sign}{getattr(meta, key)}"
-            for meta in extras
-            for key, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
-            if getattr(meta, key, None) is not None
-        ]
-        return " ".join([_spell(base), *bounds])
-    text = getattr(kind, "__name__", None) if not get_args(kind) else str(kind)
-    return str(text or kind).replace("typing.", "").replace("NoneType", "null")
-
-
-def _default(field: Any) -> str:
-    import msgspec
-
-    if field.default is not msgspec.NODEFAULT:
-        return msgspec.json.encode(field.default).decode()
-    if field.default_factory is not msgspec.NODEFAULT:
-        return msgspec.json.encode(field.default_factory()).decode()
-    return "(required)"
+    listed: list[dict[str, Any]] = []
+    for kind in KINDS:
+        for each in names(kind):
+            try:
+                cls = load(kind, each)
+            except ConfigError as error:  # its extra is not installed: say so, show the others
+                listed.append({"kind": kind, "name": each, "summary": str(error), "options": []})
+                continue
+            summary = (cls.__doc__ or "").strip().splitlines()[0]
+            listed.append({"kind": kind, "name": each, "summary": summary, "options": describe(cls.Options)})
+    for kind, common in (("input", InputCommon), ("output", OutputCommon)):
+        summary = f"Options every {kind} takes beside its own."
+        listed.append({"kind": f"every {kind}", "name": "", "summary": summary, "options": describe(common)})
+    return listed

@@ -82,7 +82,7 @@ def check_options(cls: Any) -> None:
     config = options.__struct_config__
     assert config.frozen, "Options must be frozen"
     assert config.forbid_unknown_fields, "Options must forbid unknown fields"
-    from vosship.commands.plugins import describe
+    from vosship.describing import describe
 
     for option in describe(options):
         assert option["description"], f"the option {option['name']} has no description"
