@@ -6,7 +6,7 @@ It opens no listener, moves no position and compares nothing. What a source is k
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -71,16 +71,16 @@ def records(
     name: str,
     window: Window,
     filters: dict[str, Any] | None = None,
-    gone: Callable[[Gone], None] | None = None,
+    only: Collection[str] | None = None,
 ) -> Iterator[list[Copy]]:
     """The copies of a window's calls, in no promised order. Blocks while it reads.
 
-    `filters` are those of a Query. Lines that cannot be read come where their neighbours lie in the window. `gone` is told
-    of what an input names as missing. Inputs are read from their beginning, pruned by the times of their streams' names.
+    `filters` are those of a Query. Lines that cannot be read come where their neighbours lie in the window. Inputs are read
+    from their beginning, pruned by the times of their streams' names, or to the streams named by `only`.
     """
     source = find(application, name)
     if source.entry is not None:
-        return _of_input(application, source.entry, window, filters or {}, gone or (lambda _: None))
+        return _of_input(application, source.entry, window, filters or {}, only)
     assert source.store is not None
     return _of_output(source.store, source.channel, window, filters or {})
 
@@ -117,22 +117,18 @@ def streams(entry: InputEntry, window: Window) -> tuple[Sequence[StreamSize], li
 
 
 def _of_input(
-    application: Application, entry: InputEntry, window: Window, filters: dict[str, Any], gone: Callable[[Gone], None]
+    application: Application, entry: InputEntry, window: Window, filters: dict[str, Any], only: Collection[str] | None
 ) -> Iterator[list[Copy]]:
     every, wanted = streams(entry, window)
     reading = Reading(application, entry, window, filters)
-    names = {size.stream.name for size in wanted}
+    names = {size.stream.name for size in wanted} if only is None else set(only)
     if isinstance(entry.plugin, Narrows):
         items = entry.plugin.narrowed(names).read({}, "now")
     else:
         skipped = [size.stream for size in every if size.stream.name not in names]
         items = entry.plugin.read({stream.name: Position(stream, 0, gone=True) for stream in skipped}, "now")
     for item in steps(items):
-        if isinstance(item, Gone):
-            if item.never_seen or item.lost_bytes:
-                gone(item)
-            continue
-        batch = reading.copies(item)
+        batch = [] if isinstance(item, Gone) else reading.copies(item)
         if batch:
             yield batch
 

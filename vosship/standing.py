@@ -5,17 +5,21 @@ It reads the ledger and asks the inputs; it reads no call and judges nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 
 from vosship.application import Application, InputEntry
-from vosship.events import Gone
 from vosship.ledger import reading
 from vosship.plugin import Attendance, Attends, StreamSize
 from vosship.records import Source, streams
 from vosship.state import STATE_FILE
 from vosship.window import Window
+
+LEARN_FROM = 4
+"""Equal steps between names needed before an interval is believed (chosen: fewer says nothing)."""
 
 DAY_MS = 86_400_000
 """The longest a file holds (SERVER_CDR_FILE_WRITE_INTERVAL goes to 86,400 s): a lost file's span where no later one tells."""
@@ -47,7 +51,7 @@ class Standing(msgspec.Struct, kw_only=True):
 
 
 def standing(application: Application, source: Source, window: Window) -> Standing:
-    """What is known of a source before it is read; `missing` adds what reading it shows."""
+    """What is known of a source, without reading it."""
     if source.entry is not None:
         return _of_input(application, source.entry, window)
     found = Standing()
@@ -75,7 +79,7 @@ def _of_input(application: Application, entry: InputEntry, window: Window) -> St
     begins = [size.stream.starts_at for size in sizes]
     first = min((at for at in begins if at is not None), default=None)
     found = Standing(alive_ms=round(max(size.modified_at for size in sizes) * 1000))
-    found.gaps = _ledger_gaps(application, names, sizes, read_again=True)
+    found.gaps = [*_ledger_gaps(application, names, sizes, read_again=True), *holes(sizes)]
     if first is not None and None not in begins:
         found.starts_ms = round(first * 1000)
         if window.from_ms < found.starts_ms:
@@ -83,9 +87,20 @@ def _of_input(application: Application, entry: InputEntry, window: Window) -> St
     return found
 
 
-def missing(gone: Iterable[Gone], sizes: Sequence[StreamSize]) -> list[Gap]:
-    """The gaps that an input named while it was read."""
-    return [_span(item.stream.starts_at, item.reason, sizes) for item in gone]
+def holes(sizes: Sequence[StreamSize]) -> list[Gap]:
+    """Spans between two files' names in which, by the usual step between names, a file should begin and none is there."""
+    begins = sorted({size.stream.starts_at for size in sizes if size.stream.starts_at is not None})
+    steps = Counter(later - earlier for earlier, later in itertools.pairwise(begins))
+    if not steps:
+        return []
+    usual, times = steps.most_common(1)[0]
+    if times < LEARN_FROM:
+        return []
+    return [
+        Gap(from_ms=round((earlier + usual) * 1000), to_ms=round(later * 1000), reason="no file there covers it")
+        for earlier, later in itertools.pairwise(begins)
+        if later - earlier >= 1.5 * usual
+    ]
 
 
 def _ledger_gaps(application: Application, names: Sequence[str], sizes: Sequence[StreamSize], *, read_again: bool) -> list[Gap]:

@@ -138,7 +138,9 @@ class Files:
     def narrowed(self, streams: Collection[str]) -> Files:
         """See `Narrows`: those files and their `.gz` copies; nothing is rescued, held or watched."""
         paths = [glob.escape(name) for name in sorted(streams)] or [str(self.context.data_dir / "none.txt")]
-        options = msgspec.structs.replace(self.options, paths=paths, rescue_dir=None, watch=False, ignore_older_days=None)
+        options = msgspec.structs.replace(
+            self.options, paths=paths, rescue_dir=None, watch=False, report_gaps=False, ignore_older_days=None
+        )
         return Files(options, self.context, wait=self._wait)
 
     def settled(self, pipeline: str, positions: Known) -> None:

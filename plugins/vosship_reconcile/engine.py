@@ -14,7 +14,7 @@ import msgspec
 from vosship.documents import utc_text
 from vosship.plugin import Attendance
 from vosship.standing import Gap
-from vosship_reconcile import comparison, figures, report, staging
+from vosship_reconcile import bulk, comparison, figures, report, staging
 from vosship_reconcile.columns import Seen, terms
 from vosship_reconcile.gaps import missed
 from vosship_reconcile.shapes import DIFFERENCES, Report, SideReport, Verdict
@@ -32,6 +32,8 @@ class SideSource(msgspec.Struct, kw_only=True):
     alive_ms: int | None = None
     gaps: list[Gap] = []
     attendances: list[Attendance] = []
+    plain: bulk.Plain | None = None
+    """Where both sides have it, it is read in place of `batches`."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +45,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     window: dict[str, str]
     grace_s: float = GRACE_S
     as_of_ms: int | None = None
+    local: bulk.Span | None = None
+    """The window in the switch's clock, where that is the same for both sides and did not change."""
 
 
 class Comparison:
@@ -56,7 +60,8 @@ class Comparison:
         """Stage, compare, judge. `told` hears what is going on."""
         db, asked = self._db, self._asked
         staging.create(db)
-        seen = [self._stage(number, told) for number in (0, 1)]
+        batches = self._batches(told)
+        seen = [self._stage(number, batches[number], told) for number in (0, 1)]
         common = terms(seen[0], seen[1])
         gaps = [self._gaps(number) for number in (0, 1)]
         sides = tuple(
@@ -73,9 +78,15 @@ class Comparison:
         told("counting", 0)
         return self._report(common, gaps, as_of_ms)
 
-    def _stage(self, number: int, told: Callable[[str, int], None]) -> Seen:
+    def _batches(self, told: Callable[[str, int], None]) -> Sequence[Iterable[staging.Batch]]:
+        left, right = self._sides
+        if left.plain is not None and right.plain is not None and self._asked.local is not None:
+            return bulk.match(self._db, (left.plain, right.plain), self._asked.local, told)
+        return left.batches, right.batches
+
+    def _stage(self, number: int, batches: Iterable[staging.Batch], told: Callable[[str, int], None]) -> Seen:
         side = self._sides[number]
-        return staging.load(self._db, number, side.batches, self._work, lambda count: told(f"reading {side.name}", count))
+        return staging.load(self._db, number, batches, self._work, lambda count: told(f"reading {side.name}", count))
 
     def _gaps(self, number: int) -> list[Gap]:
         side = self._sides[number]

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from vosship.commands.options import json_option
 from vosship.commands.window import Asking, window_options
-
-if TYPE_CHECKING:
-    from vosship_reconcile.engine import SideSource
 
 EXAMPLE = """\b
 Examples:
@@ -39,6 +36,7 @@ def command(as_json: bool, left: str, right: str, **options: Any) -> int:
 
     Exit 0: equal. 3: they differ. 4: a source has gaps, and what is there agrees.
     """
+    from vosship.commands.sources import local_span, side
     from vosship_reconcile.engine import Asked, Comparison
     from vosship_reconcile.session import session
 
@@ -47,10 +45,12 @@ def command(as_json: bool, left: str, right: str, **options: Any) -> int:
     shown = {"from": window.start.isoformat(), "to": window.end.isoformat(), "timezone": window.zone.key, "time": window.time}
     asked = Asked(
         from_ms=window.from_ms, to_ms=window.to_ms, zone=window.zone, window=shown, grace_s=options["grace_s"],
-        as_of_ms=asking.moment(options["as_of"]),
+        as_of_ms=asking.moment(options["as_of"]), local=local_span(asking.application, (left, right), window),
     )  # fmt: skip
     with session(options["scratch"]) as (db, work):
-        comparison = Comparison(db, work, asked, (asking.side(left), asking.side(right)))
+        comparison = Comparison(
+            db, work, asked, tuple(side(asking.application, names, window, asking.sifting) for names in (left, right))
+        )
         report = comparison.run(_teller())
         if options["csv_path"]:
             from vosship_reconcile.differences import write
@@ -87,6 +87,11 @@ class _Reconciling(Asking):
     def _store(self, name: str | None) -> Any:
         return self._names, None
 
+    @property
+    def sifting(self) -> dict[str, Any]:
+        """The filters that concern calls, not which copies are meant."""
+        return {key: value for key, value in self.filters.items() if key not in ("channel", "resends")}
+
     def moment(self, text: str) -> int | None:
         """Epoch milliseconds of an option's time, in the window's zone."""
         from datetime import datetime
@@ -100,34 +105,6 @@ class _Reconciling(Asking):
         except ValueError as error:
             raise ConfigError(f"--as-of: {text!r} is no time", hint="such as 2026-04-26T12:00") from error
         return round((found if found.tzinfo else found.replace(tzinfo=self.window.zone)).timestamp() * 1000)
-
-    def side(self, names: str) -> SideSource:
-        """The source of one side, with what is known to lack; several names are one source (two receivers of one address)."""
-        from vosship.records import find, records, streams
-        from vosship.standing import missing, standing
-        from vosship_reconcile.engine import SideSource
-
-        application, window = self.application, self.window
-        filters = {key: value for key, value in self.filters.items() if key not in ("channel", "resends")}
-        sources = [find(application, name) for name in names.split(",")]
-        known = [standing(application, source, window) for source in sources]
-        gaps = [gap for one in known for gap in one.gaps]
-
-        def batches() -> Any:
-            for source in sources:
-                gone: list[Any] = []
-                yield from records(application, source.name, window, filters, gone.append)
-                if source.entry is not None and gone:
-                    gaps.extend(missing(gone, streams(source.entry, window)[0]))
-
-        return SideSource(
-            name=names,
-            batches=batches(),
-            repeats=len(sources) > 1 or sources[0].repeats,
-            alive_ms=max((one.alive_ms for one in known if one.alive_ms is not None), default=None),
-            gaps=gaps,
-            attendances=[one.attendance for one in known if one.attendance is not None],
-        )
 
 
 def _teller() -> Any:
