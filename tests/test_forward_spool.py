@@ -7,6 +7,7 @@ import errno
 import functools
 import logging
 import os
+import random
 import threading
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ from vosship_forward import absences, scan, span
 from vosship_forward.disk import Disk
 from vosship_forward.frames import Kind, encode
 from vosship_forward.reader import Still, read
-from vosship_forward.shelf import look, measure, segments
+from vosship_forward.shelf import SEAL_BYTES, look, measure, segments
 from vosship_forward.spool import Spool, Ticket
 
 LOG = logging.getLogger("vosship.forward")
@@ -470,6 +471,32 @@ def test_silence_while_running_is_an_absence(tmp_path: Path) -> None:
     run(steps())
     ms = 1_776_000_000_000
     assert absences(tmp_path) == [(ms + 1_700_000, ms + 3_501_000)]
+
+
+def test_seals_tell_of_absences_what_the_frames_tell(tmp_path: Path) -> None:
+    """Found from the seals or frame by frame, the absences of a long history are the same."""
+    clock = Clock(1_776_000_000.0)
+    chance = random.Random(3)
+
+    async def session() -> None:
+        one = spool(tmp_path, now=clock, heartbeat_s=600.0, max_bytes=1 << 22)
+        one.open()
+        for _ in range(80):
+            clock.at += chance.choice([1, 10, 500, 1500, 1790]) if chance.random() < 0.94 else 2500
+            await keep(one, *(pipe(number) for number in range(10)))
+        await one.close()
+
+    for _ in range(3):
+        run(session())
+        clock.at += 100
+    shelf = segments(tmp_path)
+    assert sum(one.sealed and not one.starts and one.silence_us <= 1_800_000_000 for one in shelf) > 10
+    by_seals = absences(tmp_path), span(tmp_path)
+    assert len(by_seals[0]) > 5
+    for one in shelf:
+        if one.sealed:
+            one.path.write_bytes(one.path.read_bytes()[:-SEAL_BYTES])
+    assert (absences(tmp_path), span(tmp_path)) == by_seals
 
 
 def test_a_spool_that_does_not_exist_holds_nothing(tmp_path: Path) -> None:

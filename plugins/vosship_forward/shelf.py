@@ -23,7 +23,8 @@ LOST_SUFFIX = ".lost"
 """What a segment leaves behind when it had to go unread: its seal, so that every reader learns how much it lost."""
 
 _NAME = re.compile(r"(\d{10,})-(\d{20})\.(seg|lost)")
-_SEAL = struct.Struct("<QQQQ")  # end of the last record, records, first and last arrival in µs
+_SEAL = struct.Struct("<QQQQQQ")  # end of the last record, records, first and last arrival and longest silence in µs, starts
+_SEALED = ("data_end", "records", "first_us", "last_us", "silence_us", "starts")
 SEAL_BYTES = HEADER_BYTES + _SEAL.size
 
 _INTERVAL = struct.Struct("<I")  # heartbeat interval in ms, in START and HEARTBEAT frames
@@ -34,6 +35,7 @@ SILENT_INTERVALS = 3
 class Segment(msgspec.Struct):
     """One segment: `data_end` is the byte after its last safe record, `size` the bytes it takes on disk.
 
+    `silence_us` is the longest time between two of its frames, `starts` how often a receiver started in it.
     `sealed`: complete, nothing will follow. `lost`: its records were given up unread.
     """
 
@@ -46,6 +48,8 @@ class Segment(msgspec.Struct):
     records: int = 0
     first_us: int = 0
     last_us: int = 0
+    silence_us: int = 0
+    starts: int = 0
     sealed: bool = False
     lost: bool = False
 
@@ -53,6 +57,9 @@ class Segment(msgspec.Struct):
         """Take one more frame into the account."""
         self.size = frame.end
         self.first_us = self.first_us or frame.arrival_us
+        if self.last_us and frame.arrival_us - self.last_us > self.silence_us:
+            self.silence_us = frame.arrival_us - self.last_us
+        self.starts += frame.kind == Kind.START
         self.last_us = max(self.last_us, frame.arrival_us)
         if frame.kind == Kind.DATA:
             self.data_end = frame.end
@@ -60,7 +67,7 @@ class Segment(msgspec.Struct):
 
     def seal(self, now_us: int) -> bytes:
         """The frame that closes it."""
-        return encode(Kind.SEAL, now_us, _SEAL.pack(self.data_end, self.records, self.first_us, self.last_us))
+        return encode(Kind.SEAL, now_us, _SEAL.pack(*(getattr(self, name) for name in _SEALED)))
 
 
 class Arrival(NamedTuple):
@@ -122,7 +129,8 @@ def _read_seal(segment: Segment) -> bool:
         return False
     if len(frames) != 1 or frames[0].kind != Kind.SEAL:
         return False
-    segment.data_end, segment.records, segment.first_us, segment.last_us = _SEAL.unpack(frames[0].payload)
+    for name, value in zip(_SEALED, _SEAL.unpack(frames[0].payload), strict=True):
+        setattr(segment, name, value)
     segment.sealed = True
     return True
 
@@ -136,7 +144,7 @@ def measure(segment: Segment) -> int:
             fresh.note(frame)
     except DamagedError as error:
         fresh.size = error.offset
-    for name in ("size", "data_end", "records", "first_us", "last_us"):
+    for name in ("size", *_SEALED):
         setattr(segment, name, getattr(fresh, name))
     return on_disk - fresh.size
 
@@ -190,13 +198,8 @@ def span(spool_dir: Path) -> tuple[int, int] | None:
 
     Outside of it nothing is known: whoever compares must treat that time as absence too.
     """
-    first = last = 0
-    for segment in segments(spool_dir):
-        for frame in frames(segment):
-            if frame.kind != Kind.SEAL:
-                first = first or frame.arrival_us
-                last = max(last, frame.arrival_us)
-    return (first // 1000, last // 1000) if first else None
+    alive = [segment for segment in look(spool_dir) if not segment.lost and segment.first_us]
+    return (alive[0].first_us // 1000, max(segment.last_us for segment in alive) // 1000) if alive else None
 
 
 def absences(spool_dir: Path) -> list[tuple[int, int]]:
@@ -213,18 +216,26 @@ def absences(spool_dir: Path) -> list[tuple[int, int]]:
         if segment.lost:
             broken = True
             continue
-        for frame in frames(segment):
-            at_us = frame.arrival_us
-            if frame.kind == Kind.SEAL:
-                continue
-            if last_us and (frame.kind == Kind.START or broken or at_us - last_us > allowed_us) and at_us > last_us:
+        # A segment whose seal tells of no start and no long silence need not be walked: only its two ends count.
+        quiet = segment.sealed and not segment.starts and 0 < segment.silence_us <= allowed_us
+        for kind, at_us, payload in [(0, segment.first_us, b"")] if quiet else _signs(segment):
+            if last_us and (kind == Kind.START or broken or at_us - last_us > allowed_us) and at_us > last_us:
                 found.append((last_us // 1000, -(-at_us // 1000)))
-            if frame.kind in (Kind.START, Kind.HEARTBEAT):
-                (interval_ms,) = _INTERVAL.unpack(frame.payload)
+            if kind in (Kind.START, Kind.HEARTBEAT):
+                (interval_ms,) = _INTERVAL.unpack(payload)
                 allowed_us = SILENT_INTERVALS * interval_ms * 1000
             broken = False
             last_us = max(last_us, at_us)
+        if quiet:
+            last_us = max(last_us, segment.last_us)
     return _joined(found)
+
+
+def _signs(segment: Segment) -> Iterator[tuple[int, int, bytes]]:
+    """Kind, time and payload of each sign of life in a segment."""
+    for frame in frames(segment):
+        if frame.kind != Kind.SEAL:
+            yield frame.kind, frame.arrival_us, frame.payload
 
 
 def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
