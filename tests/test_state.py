@@ -83,6 +83,19 @@ def test_what_was_lost_is_entered_with_its_bytes(state):
     assert rows(state, "SELECT gone, lost_bytes FROM streams") == [(1, 900)]
 
 
+def test_old_rows_are_folded_into_the_totals(state, tmp_path):
+    """A stream deleted long ago loses its row, not its counts; one with a dead line keeps it."""
+    state.settle("cdr>store", [settled(0, 100, stored=9, duplicate=1)], [Gone(STREAM, 100, 50, "deleted unread")], 1000.0).result()
+    state.settle(
+        "cdr>store", [settled(0, 100, stored=9, dead=[dead(5)], generation=2)], [Gone(block(0, 1, 2).stream, 100)], 1000.0
+    ).result()
+    assert state.prune(999.0).result() == 0
+    assert state.prune(2000.0).result() == 1
+    assert rows(state, "SELECT generation FROM streams") == [(2,)]
+    folded = "SELECT pruned_read, pruned_stored, pruned_duplicate, pruned_lost_bytes FROM pipelines"
+    assert rows(state, folded) == [(10, 9, 1, 50)]
+
+
 def test_dead_lines_move_in_the_ledger_when_they_are_revived(state):
     """Replay moves dead to stored, drop to filtered, a second failure keeps the line with its new reason."""
     state.settle("cdr>store", [settled(0, 100, stored=7, dead=[dead(0), dead(10), dead(20)])], [], 1.0).result()

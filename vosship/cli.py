@@ -6,6 +6,7 @@ It does nothing itself: every command is a module of `vosship.commands` with a c
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "inspect": "Say what a CDR file holds.",
     "plan": "Size intervals, files, queue and disk for a switch.",
     "simulate": "Imitate a switch: write, rotate and delete CDR files.",
+    "browse": "Look at the embedded store in a browser.",
     "plugins": "List every plugin with its options.",
 }
 """Command and one line of help, in the order an operator meets them."""
@@ -93,9 +95,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception:  # a bug: the operator gets a sentence, whoever mends it the traceback
-        import traceback
-
-        traceback.print_exc()
+        logging.getLogger("vosship").exception("bug")
         click.echo("vosship: this is a bug in vosship; nothing that was settled is lost. Please report the lines above.", err=True)
         return int(Exit.FAILED)
     except BrokenPipeError:  # the reader of our output has gone, as `head` does

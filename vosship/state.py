@@ -76,6 +76,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
+_FOLDED = ("read", "stored", "duplicate", "filtered", "lost_bytes")
+
+
 class Settled(msgspec.Struct, gc=False):
     """One block with the fate of its documents counted; its dead lines include the ones a store rejected."""
 
@@ -174,6 +177,14 @@ class State:
         """Note how fast a pipeline settles, for the forecast."""
         note = "UPDATE pipelines SET bytes_per_s = ? WHERE name = ?"
         return self.submit(lambda db: _discard(db.execute(note, (bytes_per_s, pipeline))))
+
+    def prune(self, before: float) -> Future[int]:
+        """Fold the rows of streams that were gone and settled before `before` into their pipeline's totals.
+
+        Streams with dead lines stay, and so do gaps and skipped files, which would be entered anew. Gives the number
+        of rows. A file of that name that comes back is read again, and its ids tell every line for a duplicate.
+        """
+        return self.submit(lambda db: _prune(db, before))
 
     def revive(self, pipeline: str, revived: Sequence[Revived], now: float) -> Future[None]:
         """Enter what became of dead lines that were tried again or dropped."""
@@ -340,6 +351,14 @@ def _enter_gone(db: sqlite3.Connection, pipeline: str, item: Gone, now: float) -
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*place, item.offset, item.lost_bytes, item.never_seen, item.reason, now),
         )
+
+
+def _prune(db: sqlite3.Connection, before: float) -> int:
+    old = "gone AND settled_at < ? AND dead = 0 AND read + lost_bytes > 0"
+    of_pipeline = f"FROM streams WHERE pipeline = pipelines.name AND {old}"
+    folded = ", ".join(f"pruned_{name} = pruned_{name} + (SELECT coalesce(sum({name}), 0) {of_pipeline})" for name in _FOLDED)
+    db.execute(f"UPDATE pipelines SET {folded}", [before] * len(_FOLDED))
+    return db.execute(f"DELETE FROM streams WHERE {old}", (before,)).rowcount
 
 
 def _revive(db: sqlite3.Connection, pipeline: str, revived: Iterable[Revived], now: float) -> None:

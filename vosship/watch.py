@@ -9,6 +9,7 @@ import asyncio
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -33,6 +34,12 @@ LOOK_AT_LEAST_S = 2.0
 WARN_AHEAD_S = 4 * 3600.0
 """Chosen: an unread file this close to its deletion is worth a WARN while there is time to act."""
 
+KEEP_GONE_S = 30 * 86400.0
+"""Chosen: a deleted file's own row outlives the switch's usual month of questions; its counts stay in the totals for ever."""
+
+PRUNE_EVERY_S = 3600.0
+"""Chosen: the rows of an hour are few."""
+
 DISK_WARN_RATIO = 0.8
 """Domain facts, section 5: alarm on a disk above 80 %."""
 
@@ -49,8 +56,12 @@ class Watch:
     async def run(self) -> None:
         """For ever; the page is served from the start on."""
         server = self._serve()
+        prune_at = time.monotonic()
         try:
             while True:
+                if time.monotonic() >= prune_at:
+                    prune_at += PRUNE_EVERY_S
+                    await asyncio.wrap_future(self._state.prune(time.time() - KEEP_GONE_S))
                 seen = await asyncio.to_thread(read_status, self._application)
                 for status in seen:
                     self._note(status)
