@@ -113,7 +113,8 @@ def _scan(number: int, place: int, file: PlainFile, span: Span) -> str:
     quarter = f"(epoch_ms(stop) - {span.offset_ms}) // 900000"
     return (
         f"SELECT {plain}, len(p), coalesce({ok}, false), coalesce({inside}, false), {quarter}, try_cast(p[5] AS BIGINT),"
-        f" p[17] NOT IN ('', '-1'), p[8], p[9] FROM (SELECT *, try_cast(p[3] AS TIMESTAMP) AS start, try_cast(p[4] AS TIMESTAMP) AS stop"
+        " p[17] NOT IN ('', '-1'), p[8], p[9]"
+        " FROM (SELECT *, try_cast(p[3] AS TIMESTAMP) AS start, try_cast(p[4] AS TIMESTAMP) AS stop"
         f" FROM (SELECT line, string_split(line, '|') AS p FROM {source}))"
     )
 
@@ -127,7 +128,8 @@ def _irregular_files(db: Any, number: int, files: Sequence[PlainFile]) -> list[s
     if number == 0:
         db.execute(
             """UPDATE plain0 SET ok = false FROM (
-                SELECT file, arg_max(columns, c) AS usual FROM (SELECT file, columns, count(*) AS c FROM plain0 GROUP BY ALL) GROUP BY file
+                SELECT file, arg_max(columns, c) AS usual FROM (SELECT file, columns, count(*) AS c FROM plain0 GROUP BY ALL)
+                GROUP BY file
                 HAVING count(*) > 1) f
             WHERE plain0.file = f.file AND columns <> usual"""
         )
@@ -141,7 +143,8 @@ def _remaining(db: Any, number: int, side: Plain, irregular: Sequence[str]) -> I
             SELECT file, size, h1, sum(size + 1) OVER (ROWS UNBOUNDED PRECEDING) - size - 1 AS byte FROM plain{number})
         JOIN odd USING (h1) ORDER BY byte"""
     cursor = db.cursor().execute(wanted)
-    current, begins, places = -1, 0, []
+    current, begins = -1, 0
+    places: list[tuple[int, int]] = []
     bases = _bases(side.files, irregular)
     while rows := cursor.fetchmany(50_000):
         for place, at, size in rows:

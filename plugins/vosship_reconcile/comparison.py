@@ -27,8 +27,8 @@ PAIRINGS: tuple[tuple[str, ...], ...] = (
     ("callerE164", "calleeE164", "startTime"),
     ("callerE164", "calleeE164", "stopTime", "callerGatewayId"),
 )
-"""What two differing copies of one call still share, the surest first; each copy is paired once. Numbers are in all but the
-first: a dialler makes many calls in one second that share all else."""
+"""What two differing copies of one call still share, the surest first; each copy is paired once. A number is in all but the
+first: a dialler makes many calls in one second that share all else. One of the two may be empty, as the switch writes it."""
 
 _ORDER = "resend, arrival_ms, file, at_byte, id"
 """Which of equal copies is the call itself: the one that came first."""
@@ -92,13 +92,13 @@ def pair(db: Any, terms: Terms) -> None:
         if not all(name in terms.names for name in names):
             continue
         keys = ", ".join(quoted(name) if name not in TIMES else f"{_stepped(name, terms.time_step_ms)}" for name in names)
-        known = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in names if not name.endswith("GatewayId"))
+        known = " OR ".join(f"{quoted(name)} IS NOT NULL" for name in names if name not in TIMES and not name.endswith("GatewayId"))
         rank = '"stopTime", "holdTime", "endReason", n'
         db.execute(
             f"""CREATE OR REPLACE TEMP TABLE found AS
             WITH keyed AS (
                 SELECT *, md5_number(concat_ws(chr(31), {_texts(keys)})) AS k FROM rest
-                WHERE class IN ('left_only', 'right_only') AND {known}),
+                WHERE class IN ('left_only', 'right_only') AND ({known})),
             placed AS (SELECT *, row_number() OVER (PARTITION BY side, k ORDER BY {rank}) AS place FROM keyed)
             SELECT l.n AS l, r.n AS r, trim({differing}) AS differs
             FROM placed l JOIN placed r ON l.side = 0 AND r.side = 1 AND l.k = r.k AND l.place = r.place"""

@@ -116,7 +116,10 @@ def _groups(db: Any, of_sums: str, of_copies: str) -> dict[str, Group]:
     found: dict[str, Group] = {}
     for word, count in db.execute(f"SELECT {of_sums} AS k, sum(calls) FROM sums WHERE side = 0 GROUP BY k ORDER BY k").fetchall():
         found[str(word)] = Group(str(word), 0, {"matched": int(count)}, 0.0, 0.0)
-    ask = f"SELECT {of_copies} AS k, side, class, count(*), sum(\"holdTime\") FROM rest WHERE class <> 'matched' GROUP BY ALL ORDER BY ALL"
+    ask = (
+        f'SELECT {of_copies} AS k, side, class, count(*), sum("holdTime") FROM rest'
+        " WHERE class <> 'matched' GROUP BY ALL ORDER BY ALL"
+    )
     for word, number, kind, count, hold_ms in db.execute(ask).fetchall():
         group = found.setdefault(str(word), Group(str(word), 0, {}, 0.0, 0.0))
         if number == 0:

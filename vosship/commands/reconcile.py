@@ -30,6 +30,7 @@ EXITS = {"equal": 0, "different": 3, "cannot_judge": 4}
 @click.option("--grace-s", type=click.FloatRange(0), default=300.0, show_default=True, help="A call may be on its way so long.")
 @click.option("--as-of", default="", metavar="TIME", help="When the copies were taken.  [default: their last sign of life]")
 @click.option("--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), help="Write every difference to this file.")
+@click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as one page.")
 @click.option("--scratch", type=click.Path(file_okay=False, path_type=Path), help="Where to work; needs the size of both copies.")
 def command(as_json: bool, left: str, right: str, **options: Any) -> int:
     """Compare two copies of the same calls: files, forward, stores.
@@ -48,16 +49,28 @@ def command(as_json: bool, left: str, right: str, **options: Any) -> int:
         as_of_ms=asking.moment(options["as_of"]), local=local_span(asking.application, (left, right), window),
     )  # fmt: skip
     with session(options["scratch"]) as (db, work):
-        comparison = Comparison(
-            db, work, asked, tuple(side(asking.application, names, window, asking.sifting) for names in (left, right))
-        )
+        first, second = (side(asking.application, names, window, asking.sifting) for names in (left, right))
+        comparison = Comparison(db, work, asked, (first, second))
         report = comparison.run(_teller())
         if options["csv_path"]:
             from vosship_reconcile.differences import write
 
             write(options["csv_path"], db, comparison.names)
+    if options["html_path"]:
+        from vosship_reconcile.page import render
+
+        _write(options["html_path"], render(report))
     _print(report, as_json)
     return EXITS[report.verdict]
+
+
+def _write(path: Path, text: str) -> None:
+    from vosship.errors import FatalError
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FatalError(f"cannot write {path}: {error.strerror}", hint="--html names another file") from error
 
 
 def _print(report: Any, as_json: bool) -> None:
