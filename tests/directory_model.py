@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -63,6 +63,8 @@ class DirectoryModel:
         """Whole lines the agent has seen: each must come out, or be named as lost."""
         self.overgrown: set[Place] = set()
         """Owed lines that were taken away between two looks from a file that was no smaller at the second (see `saw`)."""
+        self.uncompared: dict[str, bytes] = {}
+        """Content of the files that had their settled size when the agent started (see `saw`); empty it when it has read all."""
         self._seen: dict[str, tuple[int, bytes]] = {}
         self._largest: dict[str, int] = {}
         self._halves: set[tuple[str, int, bytes]] = set()
@@ -186,20 +188,25 @@ class DirectoryModel:
 
     # -- the account -----------------------------------------------------------------------------------------------
 
-    def saw(self, *, held: bool = False) -> None:
+    def saw(self, *, held: bool = False, settled: Mapping[str, int] | None = None) -> None:
         """The agent has looked at the directory as it is now: from here on it owes every line in it.
 
-        The one thing it cannot be asked for is what was cut off since the last look and overgrown, in the same inode, by
-        at least as many bytes: it was not looking, and now sees a file that grew. Where it `held` the file open it
-        knows how the file began, so then only a file that kept a beginning is excused.
+        Two things it cannot be asked for. What was cut off since the last look and overgrown, in the same inode, by at
+        least as many bytes: it was not looking, and now sees a file that grew. Where it `held` the file open it
+        knows how the file began, so then only a file that kept a beginning is excused. And at a start, when `settled`
+        is how far each file is: one of exactly that size is not compared before its turn, so what is in it is owed
+        only once the agent has read to the end, or sees it change.
         """
+        if settled is not None:
+            self.uncompared = {base: text for base, text in self.files.items() if settled.get(base) == len(text) > 0}
         for base, content in self.files.items():
             inode, before = self._seen.get(base, (0, b""))
             if inode == self._inode(base) and len(content) >= len(before) and not content.startswith(before):
                 kept = next((at for at, (old, new) in enumerate(zip(before, content, strict=False)) if old != new), len(before))
                 if kept or not held:
                     self.overgrown.update(place for place in places(base, 0, before) if place.offset + len(place.line) > kept)
-            self.owed.update(places(base, 0, content))
+            if self.uncompared.get(base) != content:
+                self.owed.update(places(base, 0, content))
         self.overgrown -= {place for base, content in self.files.items() for place in places(base, 0, content)}
         self._seen = {base: (self._inode(base), content) for base, content in self.files.items()}
 

@@ -111,6 +111,8 @@ class Looking:
             self._return(track)
         else:
             self._roster.pend(track)
+            if self._first and track.offset and entry.size != track.offset and not entry.compressed:
+                self._prove(track)
 
     def _meet_rescued(self, kept: Entry, own: Entry | None, now: float) -> bool:
         """At the start, go on in a rescued file; `own` is another file that bears the name now, read after it."""
@@ -125,12 +127,34 @@ class Looking:
         if own is not None and track.offset and self._roster.same_content(track, own):
             return False
         if not self._take_rescued(track, kept):
-            return False
+            fresh = self._roster.track(kept, generation + 1)
+            fresh.entry = None
+            if not track.offset or not self._take_rescued(fresh, kept):
+                return False
+            self._roster.out.append(self._replaced(track))
+            track = fresh
         self._roster.tracks[kept.name] = track
         if own is not None:
             track.after = self._roster.next(track, own, now)
         self._roster.pend(track)
         return True
+
+    def _prove(self, track: Track) -> None:
+        """Compare a file that was partly read before this start: should it go before its turn, its loss is then named right.
+
+        There are few: the oldest unread file and the newest. One of the settled size waits for its turn.
+        """
+        assert track.entry is not None
+        if self._roster.access.open(track, track.entry):
+            self._roster.compare(track)
+
+    def _replaced(self, track: Track) -> Gone:
+        """The rescued file holds other content than what was read under its name: it was rewritten, then deleted."""
+        evidence = decode(track.proof)
+        lost = max(0, evidence.size - track.offset) if evidence is not None else 0
+        if lost:
+            self._roster.shout(track, lost, "rewritten unread")
+        return Gone(track.stream, track.offset, lost, "rewritten unread" if lost else "rewritten")
 
     def _return(self, track: Track) -> None:
         """A stream that was gone is back: the same bytes need nothing, anything else is a new generation."""
@@ -187,8 +211,7 @@ class Looking:
         if size >= track.seen_bytes or (track.caught_up and size >= track.offset):
             track.sure_bytes, track.seen_bytes = track.seen_bytes, size  # at most half a line was withdrawn
         else:
-            track.cut_at = min(size, track.cut_at) if track.lost_until else size
-            track.lost_until = max(track.lost_until, track.seen_bytes)
+            track.cut_short(size)
         self._roster.pend(track)
         self._roster.compare(track)
 
@@ -210,7 +233,7 @@ class Looking:
         if track.cutter is not None and not track.stream.path.endswith(GZIP_SUFFIX):
             size = track.cutter.source.size()
             if size < track.seen_bytes and not (track.caught_up and size >= track.offset):
-                track.lost_until, track.cut_at = max(track.lost_until, track.seen_bytes), size  # cut short just before
+                track.cut_short(size)
         track.was_newest = track.stream.name in self._directory.newest
         self._roster.pend(track)
 

@@ -78,6 +78,11 @@ class Track:
         """Bytes seen and not yet read."""
         return max(0, self.seen_bytes - self.offset)
 
+    def cut_short(self, size: int) -> None:
+        """Its file was seen to end at `size`, before what had been seen: what follows there is other content."""
+        self.cut_at = min(size, self.cut_at) if self.lost_until else size
+        self.lost_until = max(self.lost_until, self.seen_bytes)
+
     def close(self) -> None:
         """Give the descriptor back. Harmless when none is open."""
         if self.cutter is not None:
