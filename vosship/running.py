@@ -116,7 +116,8 @@ class RunningPipeline:
         self._metrics = metrics
         self._now = now
         self._queue = BlockQueue(queue_bytes)
-        self._slots = asyncio.Semaphore(common.in_flight)
+        # An output that takes blocks keeps their order: a second batch could overtake a first that failed.
+        self._slots = asyncio.Semaphore(1 if delivery.takes_blocks else common.in_flight)
         self._order: asyncio.Queue[tuple[Batch, asyncio.Task[VosshipError | None]] | None] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._group: asyncio.TaskGroup | None = None
