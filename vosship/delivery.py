@@ -100,9 +100,9 @@ class Delivery:
         """Send until every document of the batch has its fate; fills `batch.settled`."""
         if self.takes_blocks:
             output: Any = self._output
-            blocks = [prepared.block for prepared in batch.prepared]
+            blocks = [prepared.block for prepared in batch.prepared if not prepared.dead]
             await self._insist_blocks(output.send_blocks, blocks)
-            batch.settled = [Settled(prepared, prepared.lines, 0, []) for prepared in batch.prepared]
+            batch.settled = [Settled(part, part.lines - len(part.dead), 0, part.dead) for part in batch.prepared]
             return
         documents = [document for prepared in batch.prepared for document in prepared.documents]
         outcomes = await self.insist(documents) if documents else []

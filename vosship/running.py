@@ -18,7 +18,7 @@ from vosship.config import OutputCommon
 from vosship.delivery import Batch, Delivery, Doing
 from vosship.errors import FatalError, VosshipError
 from vosship.events import Block, Gone, Position
-from vosship.pipeline import Pipeline, Prepared
+from vosship.pipeline import LINE_TOO_LONG, Pipeline, Prepared, dead_at
 from vosship.plugin import Metrics, Settled, Until
 from vosship.state import State
 
@@ -200,6 +200,9 @@ class RunningPipeline:
     def _prepare(self, block: Block) -> Prepared:
         if self.delivery.takes_blocks:
             data = block.data
+            if block.cut:  # its beginning alone would pass for a line
+                size = f"{block.end - block.offset} bytes"
+                return Prepared(block, 1, [], [dead_at(block, block.offset, data, LINE_TOO_LONG, size)], 0)
             lines = data.count(b"\n") + (not data.endswith(b"\n"))
             return Prepared(block, lines, [], [], 0)
         return self.pipeline.prepare(block)
