@@ -64,6 +64,11 @@ class BlockQueue:
         self.ended = True
         self._filled.set()
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing more will come: ending alone does not say so, items may have come while a batch was handed over."""
+        return self.ended and not self._items
+
     async def get(self, timeout_s: float | None) -> Block | Gone | None:
         """The next item; None after `timeout_s` or, with `ended` set, when there is nothing left."""
         if not self._items and not self.ended:
@@ -175,7 +180,7 @@ class RunningPipeline:
                 if item is None:
                     await self._hand_over(batch)
                     batch = Batch()
-                    if self._queue.ended:
+                    if self._queue.exhausted:
                         return
                     continue
                 if not (batch.prepared or batch.gone):
