@@ -174,12 +174,15 @@ class Agent:
         assert not self.state.busy
         _post(self.data_dir, [NAME], kind, choice)
 
-    def fill_disk(self, after: int) -> None:
-        """What waits to be committed meets a full disk: the agent must end, not hang."""
+    def fill_disk(self, after: int) -> bool:
+        """What waits to be committed meets a full disk. When that hurts the pipeline, the agent must end, not hang."""
         self.state.commit(full_after=after)
         self.holding_commits = False
         self.step()
-        self._come_to_an_end()
+        hurt = self.running.failure is not None
+        if hurt:
+            self._come_to_an_end()
+        return hurt
 
     def stop(self) -> None:
         """What the first SIGTERM does, then the orderly end; attempts on their way are answered."""

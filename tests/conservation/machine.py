@@ -49,19 +49,27 @@ class Conservation(RuleBasedStateMachine):
         self.options: dict[str, Any] = {}
         self.rescued: set[Place] = set()
         """Lines of which the agent was seen to hold a second name or copy: no crash may lose them."""
+        self.withdrawn: set[str | None] = set()
         self.unheard = False
         self.early_halves: list[Any] = []
         self.agent: Agent | None = None
-        self.cluster.poison = lambda body: "poison" if body["line"][9:10] == "p" else ""
-        self.switch.new_hour()
+        self.mend("documents", False)
 
-    @initialize(rescue=st.sampled_from(["none", "link", "copy"]), hold=st.sampled_from([0, 1, 64]))
-    def configure(self, rescue: str, hold: int) -> None:
-        """Which precautions against deletion are configured; a copy is made where the rescue directory is elsewhere."""
+    @initialize(
+        rescue=st.sampled_from(["none", "link", "copy"]),
+        hold=st.sampled_from([0, 1, 64]),
+        files=st.lists(st.text(MARKS, max_size=30), min_size=1, max_size=5),
+    )
+    def begin(self, rescue: str, hold: int, files: list[str]) -> None:
+        """What is there at first, and which precautions against deletion are configured: a copy is made where the rescue
+        directory is on another file system."""
         self.options = {"hold_files": hold, "report_gaps": False}
         self.rescue_dir = (self.data_dir if rescue == "copy" else self.root) / "rescue"
         if rescue != "none":
             self.options["rescue_dir"] = str(self.rescue_dir)
+        for marks in files:
+            self.switch.new_hour()
+            self._write(marks, 60, 0)
         self.start()
 
     def some(self, number: int) -> str | None:
@@ -73,6 +81,9 @@ class Conservation(RuleBasedStateMachine):
 
     @rule(marks=st.text(MARKS, min_size=1, max_size=30), width=st.integers(12, 120), cut=st.integers(0, 11))
     def append(self, marks: str, width: int, cut: int) -> None:
+        self._write(marks, width, cut)
+
+    def _write(self, marks: str, width: int, cut: int) -> None:
         self.switch.marks.extend(mark.encode() for mark in marks)
         self.switch.append(len(marks), width=width, cut_bytes=cut)
 
@@ -93,30 +104,24 @@ class Conservation(RuleBasedStateMachine):
     def delete_oldest(self) -> None:
         self.switch.delete_oldest()
 
-    @rule(number=NUMBER)
-    def recreate(self, number: int) -> None:
-        self.switch.recreate(self.some(number))
-
-    @rule(number=NUMBER, lines=st.integers(1, 40))
-    def rewrite(self, number: int, lines: int) -> None:
-        self._forget_rescued(self.switch.rewrite(self.some(number), lines))
-
-    @rule(number=NUMBER, share=st.floats(0, 1))
-    def truncate(self, number: int, share: float) -> None:
-        self._forget_rescued(self.switch.truncate(self.some(number), share))
-
-    @rule(number=NUMBER)
-    def restore(self, number: int) -> None:
-        names = sorted(self.switch.removed)
-        self.switch.restore(names[number % len(names)] if names else None)
-
-    @rule(number=NUMBER)
-    def copy_over(self, number: int) -> None:
-        self.switch.copy_over(self.some(number))
-
-    @rule(number=NUMBER)
-    def compress(self, number: int) -> None:
-        self.switch.compress(self.some(number))
+    @rule(
+        what=st.sampled_from(["recreate", "rewrite", "truncate", "restore", "copy over", "compress"]),
+        number=NUMBER,
+        lines=st.integers(1, 40),
+        share=st.floats(0, 1),
+    )
+    def meddle(self, what: str, number: int, lines: int, share: float) -> None:
+        """What an operator or an accident does to one file."""
+        switch, base = self.switch, self.some(number)
+        if what == "rewrite":
+            self._forget_rescued(switch.rewrite(base, lines))
+        elif what == "truncate":
+            self._forget_rescued(switch.truncate(base, share))
+        elif what == "restore":
+            names = sorted(switch.removed)
+            switch.restore(names[number % len(names)] if names else None)
+        else:
+            {"recreate": switch.recreate, "copy over": switch.copy_over, "compress": switch.compress}[what](base)
 
     # -- the agent -------------------------------------------------------------------------------------------------
 
@@ -160,87 +165,78 @@ class Conservation(RuleBasedStateMachine):
         self.unheard = self.unheard or what in UNHEARD
         self.agent.answer(number, what)
 
-    @rule()
+    @rule(rounds=st.integers(1, 3))
     @UP
-    def hold_commits(self) -> None:
-        self.agent.holding_commits = True
+    def work(self, rounds: int) -> None:
+        """An undisturbed while."""
+        for _ in range(rounds):
+            self.look()
+            self.answer(0)
+            self.pass_time(6.0)
+            self.answer(0)
 
-    @rule()
+    @rule(held=st.booleans())
     @UP
-    def commit(self) -> None:
-        self.agent.holding_commits = False
+    def hold_commits(self, held: bool) -> None:
+        self.agent.holding_commits = held
         self.agent.step()
 
-    @rule()
-    @UP
-    def stop(self) -> None:
-        self.agent.stop()
-        self.agent = None
+    # -- ends: in order, by a full disk, and kill -9 inside each arrow of the path of one line --------------------------
 
-    # -- kill -9 inside each arrow of the path of one line -----------------------------------------------------------
-
-    @rule()
+    @rule(how=st.sampled_from(["stop", "full disk"]), number=st.integers(0, 2), after=st.integers(0, 8))
     @UP
-    def kill(self) -> None:
-        """Before sending, between sending and answer, between answer and settle: wherever things stand."""
-        self.agent.kill()
-        self.agent = None
-
-    @rule(number=st.integers(0, 2), part=st.booleans())
-    @UP
-    def kill_after_storing(self, number: int, part: bool) -> None:
-        """The store took the batch, or its first half; nobody heard."""
-        waiting = [sending for sending in self.store.waiting if not sending.answer.done()]
-        if waiting:
-            batch = waiting[number % len(waiting)].batch
-            self.store.store(batch[: len(batch) // 2] if part else batch)
+    def end(self, how: str, number: int, after: int) -> None:
+        """SIGTERM, or a disk that is full at the next settle: then the agent ends with what was settled before."""
+        if how == "full disk":
+            self.agent.holding_commits = True
+            self.agent.answer(number, "well")
+            if not self.agent.state.busy:
+                self.agent.holding_commits = False
+                return
             self.unheard = True
-        self.kill()
-
-    @rule(after=st.integers(0, 8))
-    @precondition(lambda self: self.agent is not None and self.agent.state.busy)
-    def kill_in_commit(self, after: int) -> None:
-        self.agent.die_in_commit(after)
-        self.agent = None
-
-    @rule(number=st.integers(0, 2), after=st.integers(0, 8))
-    @UP
-    def kill_in_settle(self, number: int, after: int) -> None:
-        """An answer comes, and the transaction it leads to is not lived through."""
-        self.agent.holding_commits = True
-        self.agent.answer(number, "well")
-        self.unheard = True
-        self.agent.die_in_commit(after)
-        self.agent = None
-
-    @rule(number=st.integers(0, 2), after=st.integers(0, 8))
-    @UP
-    def fill_disk(self, number: int, after: int) -> None:
-        """The disk is full at a settle: the agent ends, with what was settled before."""
-        self.agent.holding_commits = True
-        self.agent.answer(number, "well")
-        if self.agent.state.busy:
-            self.unheard = True
-            self.agent.fill_disk(after)
-            self.agent = None
+            if not self.agent.fill_disk(after):
+                return
         else:
-            self.agent.holding_commits = False
+            self.agent.stop()
+        self.agent = None
+
+    @rule(
+        where=st.sampled_from(["wherever", "after storing", "after storing half", "while committing", "while settling"]),
+        number=st.integers(0, 2),
+        after=st.integers(0, 8),
+    )
+    @UP
+    def kill(self, where: str, number: int, after: int) -> None:
+        """kill -9: as things stand (before sending, before the answer, before the settle); when the store has the batch, or
+        its first half, and nobody heard; or after so many statements of a transaction, at the latest right after its COMMIT."""
+        agent = self.agent
+        waiting = [sending for sending in self.store.waiting if not sending.answer.done()]
+        if where.startswith("after storing") and waiting:
+            batch = waiting[number % len(waiting)].batch
+            self.store.store(batch[: len(batch) // 2] if where.endswith("half") else batch)
+        self.unheard = True
+        if where == "while settling":
+            agent.holding_commits = True
+            agent.answer(number, "well")
+        if where in ("while settling", "while committing"):
+            agent.die_in_commit(after)
+        else:
+            agent.kill()
+        self.agent = None
 
     # -- the store's bad days, dead lines -----------------------------------------------------------------------------
 
-    @rule(blocked=st.booleans())
-    def block_old_day(self, blocked: bool) -> None:
-        if OLD_INDEX not in self.cluster.indices:
-            self.cluster.create(OLD_INDEX)
-        self.cluster.indices[OLD_INDEX].block = "FORBIDDEN/8/index write (api)" if blocked else ""
-
-    @rule(mended=st.booleans())
-    def mend_store(self, mended: bool) -> None:
-        self.cluster.poison = lambda body: "poison" if body["line"][9:10] == "p" and not mended else ""
-
-    @rule(strict=st.booleans())
-    def mend_rules(self, strict: bool) -> None:
-        self.processor.strict = strict
+    @rule(what=st.sampled_from(["old day", "documents", "rules"]), well=st.booleans())
+    def mend(self, what: str, well: bool) -> None:
+        """Make or break what lines die of: an index blocked for writing, a mapping, a rule of our own."""
+        if what == "documents":
+            self.cluster.poison = lambda body: "poison" if body["line"][9:10] == "p" and not well else ""
+        elif what == "rules":
+            self.processor.strict = not well
+        else:
+            if OLD_INDEX not in self.cluster.indices:
+                self.cluster.create(OLD_INDEX)
+            self.cluster.indices[OLD_INDEX].block = "" if well else "FORBIDDEN/8/index write (api)"
 
     @rule(kind=st.sampled_from(["replay", "drop"]), reason=st.sampled_from(["", "mapping", "malformed", "index_blocked"]))
     @UP
@@ -266,9 +262,8 @@ class Conservation(RuleBasedStateMachine):
             self.start()
         self._rest()
         self.judge(healed=False)
-        self.block_old_day(False)
-        self.mend_store(True)
-        self.processor.strict = False
+        for what in ("old day", "documents", "rules"):
+            self.mend(what, True)
         self.agent.ask("replay", Choice())
         self._rest()
         self.judge(healed=True)
@@ -304,9 +299,11 @@ class Conservation(RuleBasedStateMachine):
         self.switch.saw()
         with contextlib.suppress(FileNotFoundError, AttributeError):
             for path in self.rescue_dir.iterdir():
-                if not path.name.endswith((".gz", ".partial")):
-                    self.rescued.update(places(path.name.split("-")[-1], 0, path.read_bytes()))
+                base = path.name.split("-")[-1]
+                if base not in self.withdrawn and not base.endswith((".gz", ".partial")):
+                    self.rescued.update(places(base, 0, path.read_bytes()))
 
     def _forget_rescued(self, base: str | None) -> None:
-        """Content was withdrawn from the file, and so from its second name."""
+        """Content was withdrawn from the file, and so from its second name; a copy of it is no longer a copy."""
+        self.withdrawn.add(base)
         self.rescued = {place for place in self.rescued if place.base != base}
