@@ -62,7 +62,7 @@ class DirectoryModel:
         self.owed: set[Place] = set()
         """Whole lines the agent has seen: each must come out, or be named as lost."""
         self.overgrown: set[Place] = set()
-        """Owed lines that were taken away between two looks from a file that was no smaller at the second (see `saw`)."""
+        """Owed lines whose place other bytes had taken between two looks (see `saw`)."""
         self.uncompared: dict[str, bytes] = {}
         """Content of the files that had their settled size when the agent started (see `saw`); empty it when it has read all."""
         self._seen: dict[str, tuple[int, bytes]] = {}
@@ -191,20 +191,20 @@ class DirectoryModel:
     def saw(self, *, held: bool = False, settled: Mapping[str, int] | None = None) -> None:
         """The agent has looked at the directory as it is now: from here on it owes every line in it.
 
-        Two things it cannot be asked for. What was cut off since the last look and overgrown, in the same inode, by at
-        least as many bytes: it was not looking, and now sees a file that grew. Where it `held` the file open it
-        knows how the file began, so then only a file that kept a beginning is excused. And at a start, when `settled`
-        is how far each file is: one of exactly that size is not compared before its turn, so what is in it is owed
-        only once the agent has read to the end, or sees it change.
+        Two things it cannot be asked for. Lines that were cut off since the last look and whose place in the same inode
+        other bytes have taken by now: it was not looking, and sees a file that grew, or that lost only its end. Where it
+        `held` the file open it knows how the file began, so then only a file that kept a beginning is excused. And at a
+        start, when `settled` is how far each file is: one of exactly that size is not compared before its turn, so what
+        is in it is owed only once the agent has read to the end, or sees it change.
         """
         if settled is not None:
             self.uncompared = {base: text for base, text in self.files.items() if settled.get(base) == len(text) > 0}
         for base, content in self.files.items():
             inode, before = self._seen.get(base, (0, b""))
-            if inode == self._inode(base) and len(content) >= len(before) and not content.startswith(before):
-                kept = next((at for at, (old, new) in enumerate(zip(before, content, strict=False)) if old != new), len(before))
+            if inode == self._inode(base) and not content.startswith(before):
+                kept = next((at for at, (old, new) in enumerate(zip(before, content, strict=False)) if old != new), len(content))
                 if kept or not held:
-                    self.overgrown.update(place for place in places(base, 0, before) if place.offset + len(place.line) > kept)
+                    self.overgrown.update(line for line in places(base, 0, before) if kept < _end(line) <= len(content))
             if self.uncompared.get(base) != content:
                 self.owed.update(places(base, 0, content))
         self.overgrown -= {place for base, content in self.files.items() for place in places(base, 0, content)}
@@ -224,7 +224,7 @@ class DirectoryModel:
         delivered, halves, lost = set(delivered), set(halves), list(lost)
         owed = self.owed - delivered - self.overgrown
         missing = [place for place in owed if not _accounted(place, delivered, halves, lost)]
-        ends = {(half.base, half.offset + len(half.line)) for half in halves}
+        ends = {(half.base, _end(half)) for half in halves}
         invented = [place for place in delivered - self.written if place[:2] not in ends]  # its beginning had been taken
         invented += [half for half in halves if tuple(half) not in self._halves and half[:2] not in ends]
         baseless = [span for span in lost if span.end > self._largest.get(span.base, 0) or span.end <= span.offset]
@@ -266,12 +266,16 @@ def places(base: str, offset: int, data: bytes) -> list[Place]:
     return found
 
 
+def _end(place: Place) -> int:
+    return place.offset + len(place.line)
+
+
 def _accounted(place: Place, delivered: set[Place], halves: set[Place], lost: list[Span]) -> bool:
     """Whether a line that did not come out whole came out in parts (a half that was written on), or was lost from somewhere on.
 
     Bytes before a lost span came out as part of other lines, those that a cut file was continued with: blocks tile.
     """
-    end = place.offset + len(place.line)
+    end = _end(place)
     if place in delivered or any(span.base == place.base and span.offset < end <= span.end for span in lost):
         return True
     for half in halves:

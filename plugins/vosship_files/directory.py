@@ -132,7 +132,7 @@ class Directory:
         try:
             mtime_ns = os.stat(folder.path).st_mtime_ns
             moved = mtime_ns != folder.mtime_ns
-            listing = moved or full or folder.restless
+            listing = moved or full or folder.restless or folder.path in self.problems
             names = os.listdir(folder.path) if listing else []
         except OSError as error:
             self.problems[folder.path] = "missing" if isinstance(error, FileNotFoundError) else str(error.strerror)
@@ -181,8 +181,11 @@ class Directory:
             path = os.path.join(folder.path, name)
             try:
                 status = os.stat(path)
-            except OSError:
+            except FileNotFoundError:
                 status = None
+            except OSError as error:  # no right to pass through the folder, a disk that fails: that says nothing of the file
+                self.problems[folder.path] = str(error.strerror)
+                continue
             if status is None or not stat.S_ISREG(status.st_mode):
                 if folder.files.pop(name, None) is not None:
                     touched.add(name)

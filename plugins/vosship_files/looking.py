@@ -232,7 +232,9 @@ class Looking:
         track.sure_bytes = max(track.sure_bytes, track.seen_bytes)
         if track.cutter is not None and not track.stream.path.endswith(GZIP_SUFFIX):
             size = track.cutter.source.size()
-            if size < track.seen_bytes and not (track.caught_up and size >= track.offset):
+            if size >= track.seen_bytes or (track.caught_up and size >= track.offset):
+                track.seen_bytes = size  # at most half a line was withdrawn
+            else:
                 track.cut_short(size)
         track.was_newest = track.stream.name in self._directory.newest
         self._roster.pend(track)

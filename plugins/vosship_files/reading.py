@@ -12,6 +12,7 @@ from vosship.events import Block, Gone
 from vosship_files.directory import Directory
 from vosship_files.identity import prove
 from vosship_files.lines import Pause, Piece, RewrittenError
+from vosship_files.names import GZIP_SUFFIX
 from vosship_files.roster import Roster
 from vosship_files.track import Track
 
@@ -116,6 +117,8 @@ class Reading:
             track.last_words = True
             return Pause.AGAIN
         size = track.cutter.source.size()
+        if not track.stream.path.endswith(GZIP_SUFFIX):  # what a damaged archive stated is not to be had
+            size = max(size, track.seen_bytes)  # a rescued copy may lack what was written after it was made
         lost = max(0, (size if track.stop_at is None else min(size, track.stop_at)) - track.offset)
         gone = self._roster.end(track, lost, "deleted with half a line" if lost else "deleted")
         if after is not None:

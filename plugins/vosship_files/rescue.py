@@ -71,12 +71,14 @@ class Rescue:
     def keep(self, entry: Entry, directory: Directory) -> None:
         """Give the file a second name when it is at risk. What does not work is said once; reading goes on.
 
-        A crash before the link: nothing is there. In the middle of a copy: a `.partial` file, removed at the next start.
+        A copy of a file that has grown since is made anew. A crash before the link: nothing is there. In the middle of a
+        copy: a `.partial` file, removed at the next start, and the copy before, if there was one.
         """
         with self._lock:
-            if (entry.name, entry.inode) in self._all() or not self._at_risk(entry, directory):
+            kept = self._all().get((entry.name, entry.inode))
+            if not self._at_risk(entry, directory) or (kept is not None and _holds(kept, entry)):
                 return
-            used = sum(kept.size for kept in self._all().values())
+            used = sum(other.size for other in self._all().values() if other is not kept)
             if used + entry.size > self._max_bytes:
                 self._say("rescue is full, files at risk are not kept", used)
                 return
@@ -147,7 +149,10 @@ class Rescue:
         self.path.mkdir(parents=True, exist_ok=True)
         target = str(self.path / f"{_short(entry.folder)}-{entry.device}-{entry.inode}-{Path(entry.path).name}")
         try:
-            os.link(entry.path, target)
+            if not Path(target).exists():
+                os.link(entry.path, target)
+            else:
+                _copy(entry.path, target)
         except OSError as error:
             if error.errno not in _LINK_REFUSED:
                 raise
@@ -214,6 +219,14 @@ def _copy(path: str, target: str) -> None:
         copy.flush()
         os.fsync(copy.fileno())
     Path(partial).rename(target)
+
+
+def _holds(kept: Entry, entry: Entry) -> bool:
+    """Whether the second name still leads to all of the file: always for a link, until the file changes for a copy."""
+    try:
+        return kept.size == entry.size or Path(kept.path).stat().st_ino == entry.inode
+    except OSError:
+        return False
 
 
 def _is_done(entry: Entry, position: Position | None, wanted: bool) -> bool:
