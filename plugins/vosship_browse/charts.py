@@ -65,7 +65,7 @@ def _chart(dashboard: Dashboard, panel: Panel) -> dict[str, Any]:
         make = sql.table if panel.shape == "table" else sql.listed
         return {**chart, "library": "table", "query": make(dashboard, panel)}
     query = sql.over_time(dashboard, panel) if panel.shape == "time" else sql.ranked(dashboard, panel)
-    look = _time(panel) if panel.shape == "time" else _ring() if panel.shape == "parts" else _bars()
+    look = _time(panel) if panel.shape == "time" else _ring(panel) if panel.shape == "parts" else _bars()
     look |= {"$schema": _SCHEMA, "height": _HEIGHTS[panel.shape], "config": _CONFIG}
     look["usermeta"] = {"embedOptions": {"actions": False}}  # its menu leads to a page elsewhere
     return {**chart, "library": "vega-lite", "query": query, "display": look}
@@ -83,31 +83,53 @@ _CONFIG: Mapping[str, Any] = {
     "view": {"stroke": None},
 }
 
+_CLOCK = {"seconds": "%H:%M:%S", "minutes": "%H:%M", "hours": "%H:%M", "day": "%d %b", "date": "%d %b", "week": "%d %b",
+          "month": "%b %Y", "year": "%Y"}  # fmt: skip
+
+_ORDER: Mapping[str, tuple[str, ...]] = {
+    "end.by": ("caller", "callee", "server"),
+    "end.class": ("success", "client", "server", "vendor", "q850", "redirect", "global", "unknown"),
+}
+"""Values whose colour must not depend on how many calls they have."""
+
 _HREF = {"href": {"field": "calls", "type": "nominal"}}
 
 
 def _time(panel: Panel) -> dict[str, Any]:
     figure = FIGURES[panel.figures[0]]
     stacked = figure.how in ("count", "sum")
-    when = {"field": "start", "type": "temporal", "title": None, "axis": {"labelOverlap": True, "tickCount": 5, "grid": False}}
-    amount: dict[str, Any] = {"field": "value", "type": "quantitative", "title": figure.unit or None, "axis": {"tickCount": 4}}
+    axis = {"labelOverlap": True, "tickCount": 5, "grid": False, "format": _CLOCK}
+    when = {"field": "start", "type": "temporal", "title": None, "axis": axis}
+    amount: dict[str, Any] = {
+        "field": "value",
+        "type": "quantitative",
+        "title": figure.unit or None,
+        "axis": {"tickCount": 4, "tickMinStep": 1},
+    }
     if figure.how == "share":
         amount["scale"] = {"domain": [0, 100]}
     several = len(panel.figures) > 1 or bool(panel.by) or figure.how == "percentiles"
     colour: dict[str, Any] = {"value": COLOURS[0]}
     if several:
         colour = {"field": "series", "type": "nominal", "title": None}
-        if not panel.by:  # in the order of the table of panels, so that colours keep their meaning
-            colour["sort"] = None
-    tips = [{"field": "start", "type": "temporal", "title": "from", "format": "%Y-%m-%d %H:%M"}]
+        colour |= _meaning(panel)
+    tips: list[dict[str, Any]] = [{"field": "start", "type": "temporal", "title": "from", "format": "%Y-%m-%d %H:%M"}]
     tips += [{"field": "series", "type": "nominal", "title": "series"}] if several else []
     tips += [{"field": "value", "type": "quantitative", "title": figure.unit or "calls", "format": ",.4~r"}]
-    encoding = {"x": when, "y": amount, "color": colour, "tooltip": tips, **_HREF}
-    if stacked:
-        when["timeUnit"] = "binnedyearmonthdatehoursminutesseconds"
-        encoding["x2"] = {"field": "until"}
-        return {"mark": {"type": "bar", "cursor": "pointer", "binSpacing": 1}, "encoding": encoding}
-    return {"mark": {"type": "line", "point": {"size": 30, "cursor": "pointer"}, "strokeWidth": 2}, "encoding": encoding}
+    encoding: dict[str, Any] = {"x": when, "y": amount, "color": colour, "tooltip": tips, **_HREF}
+    if not stacked:
+        mark = {"type": "line", "point": {"size": 30, "cursor": "pointer"}, "strokeWidth": 2}
+        return {"mark": mark, "encoding": encoding}
+    encoding |= {"x2": {"field": "until"}, "y": {**amount, "field": "low"}, "y2": {"field": "high"}}
+    stack = {"stack": "value", "groupby": ["start"], "as": ["low", "high"]}
+    return {"mark": {"type": "rect", "cursor": "pointer", "stroke": "#fff"}, "transform": [stack], "encoding": encoding}
+
+
+def _meaning(panel: Panel) -> dict[str, Any]:
+    if not panel.by:
+        return {"sort": None}
+    order = _ORDER.get(panel.by[0])
+    return {"sort": list(order), "scale": {"domain": list(order)}} if order else {"sort": None}
 
 
 def _bars() -> dict[str, Any]:
@@ -116,7 +138,7 @@ def _bars() -> dict[str, Any]:
         "mark": {"type": "bar", "cursor": "pointer", "cornerRadiusEnd": 2},
         "encoding": {
             "y": {"field": "name", "type": "nominal", "sort": "-x", "title": None, "axis": label},
-            "x": {"field": "value", "type": "quantitative", "title": None, "axis": {"tickCount": 4}},
+            "x": {"field": "value", "type": "quantitative", "title": None, "axis": {"tickCount": 4, "tickMinStep": 1}},
             "color": {"value": COLOURS[0]},
             "tooltip": [{"field": "name", "type": "nominal"}, {"field": "value", "type": "quantitative", "format": ","}],
             **_HREF,
@@ -124,13 +146,13 @@ def _bars() -> dict[str, Any]:
     }
 
 
-def _ring() -> dict[str, Any]:
+def _ring(panel: Panel) -> dict[str, Any]:
     return {
         "mark": {"type": "arc", "innerRadius": 45, "cursor": "pointer", "stroke": "#fff"},
         "encoding": {
             "theta": {"field": "value", "type": "quantitative", "stack": True},
             "order": {"field": "value", "sort": "descending"},
-            "color": {"field": "name", "type": "nominal", "sort": {"field": "value", "order": "descending"}, "title": None},
+            "color": {"field": "name", "type": "nominal", "title": None, **_meaning(panel)},
             "tooltip": [{"field": "name", "type": "nominal"}, {"field": "value", "type": "quantitative", "format": ","}],
             **_HREF,
         },

@@ -69,7 +69,7 @@ class Connection(sqlite3.Connection):
     oldest_ms: int = 0
 
 
-class Days(Database):  # type: ignore[misc]  Datasette carries no types
+class Days(Database):  # type: ignore[misc]  # Datasette carries no types
     """Datasette's view of the days: three tables, each really a temporary view over what is attached."""
 
     def __init__(

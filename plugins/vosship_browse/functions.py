@@ -47,6 +47,11 @@ def text(value: Any) -> str:
     return "" if value is None else html.escape(str(value))
 
 
+def word(value: Any) -> str:
+    """HTML of a cell, or title, of words, which stand on the left, and not of figures."""
+    return f'<span class="word">{text(value)}</span>'
+
+
 def link(value: Any, address: str) -> str:
     """HTML of a value that leads somewhere."""
     return f'<a href="{html.escape(address)}">{text(value)}</a>'
@@ -59,8 +64,8 @@ def in_url(value: Any) -> str:
 
 def register(db: sqlite3.Connection) -> None:
     """Make them known to a connection."""
-    db.create_aggregate("p50", 1, P50)
-    db.create_aggregate("p95", 1, P95)
-    db.create_function("text", 1, text, deterministic=True)
+    db.create_aggregate("p50", 1, P50)  # type: ignore[arg-type]  # typeshed has `step` take a single int, never NULL
+    db.create_aggregate("p95", 1, P95)  # type: ignore[arg-type]  # as above
+    db.create_function("word", 1, word, deterministic=True)
     db.create_function("link", 2, link, deterministic=True)
     db.create_function("in_url", 1, in_url, deterministic=True)

@@ -54,7 +54,7 @@ class Pages:
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    @hookimpl
+    @hookimpl  # type: ignore[untyped-decorator]  # Datasette carries no types
     def register_routes(self) -> list[tuple[str, Callable[..., Any]]]:
         return [
             (r"^/$", self.home),
@@ -63,26 +63,26 @@ class Pages:
             (rf"^/{DATABASE}/(recent|calls)/(?P<key>[^/]+)$", self.call),
         ]
 
-    @hookimpl
+    @hookimpl  # type: ignore[untyped-decorator]  # as above
     def menu_links(self, datasette: Any) -> list[dict[str, str]]:
         tables = (("Newest calls", "recent"), ("All calls", "calls"))
         return [{"href": datasette.urls.table(DATABASE, name), "label": title} for title, name in tables]
 
-    @hookimpl
+    @hookimpl  # type: ignore[untyped-decorator]  # as above
     def extra_css_urls(self) -> list[str]:
         return [f"/{STATIC}/browse.css"]
 
-    @hookimpl
+    @hookimpl  # type: ignore[untyped-decorator]  # as above
     def extra_template_vars(self) -> dict[str, Any]:
         return {"site": self._site, "zone": self._site.zone.key}
 
-    @hookimpl
+    @hookimpl  # type: ignore[untyped-decorator]  # as above
     def render_cell(self, value: Any, column: str, database: str) -> str | None:
         if database != DATABASE or not isinstance(value, float):
             return None
         return f"{value:,.1f}" if column in ("seconds", "pdd_s", "pdd_out_s") else None
 
-    @hookimpl
+    @hookimpl  # type: ignore[untyped-decorator]  # as above
     def asgi_wrapper(self) -> Callable[[App], App]:
         return _only_this_machine
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from vosship.panels import BY_FILES, EVERY, FIGURES, RESENT, Both, Condition, Dashboard, Figure, Is, Not, Panel, Under
 from vosship_browse.days import DATABASE
+from vosship_browse.functions import word
 from vosship_browse.views import READABLE, quote
 
 TITLES: Mapping[str, str] = {
@@ -79,7 +80,8 @@ def shown(figure: Figure) -> str:
 def title(figure: Figure) -> str:
     """The figure's title with its unit."""
     percentiles = " p50 / p95" if figure.how == "percentiles" else ""
-    return figure.title + percentiles + (f", {figure.unit}" if figure.unit else "")
+    unit = f", {figure.unit}" if figure.unit in ("s", "%") else ""
+    return figure.title + percentiles + unit
 
 
 def _from(dashboard: Dashboard, panel: Panel, more: str = "") -> str:
@@ -138,8 +140,8 @@ def over_time(dashboard: Dashboard, panel: Panel) -> str:
 
 
 def _lines(panel: Panel) -> Iterable[tuple[str, str]]:
-    for word in panel.figures:
-        figure = FIGURES[word]
+    for name in panel.figures:
+        figure = FIGURES[name]
         if figure.how == "percentiles":
             yield from (("half within", figure_sql(figure, "p50")), ("95 % within", figure_sql(figure, "p95")))
         else:
@@ -173,8 +175,8 @@ def table(dashboard: Dashboard, panel: Panel) -> str:
         f"ORDER BY size DESC, 1 LIMIT {panel.limit}"
     )
     calls = address(dashboard, dict(zip(panel.by, keys, strict=True)), _SINCE)
-    titles = [TITLES.get(field, field) for field in panel.by] + [title(figure) for figure in figures]
-    cells = [f"link(b0, {calls})", *(f"text({key})" for key in keys[1:]), *(f"v{place}" for place in range(len(figures)))]
+    titles = [word(TITLES.get(field, field)) for field in panel.by] + [title(figure) for figure in figures]
+    cells = [f"link(b0, {calls})", *(f"word({key})" for key in keys[1:]), *(f"v{place}" for place in range(len(figures)))]
     return _or_none(counted, cells, titles)
 
 
@@ -187,8 +189,9 @@ def listed(dashboard: Dashboard, panel: Panel) -> str:
         + ", ".join(f"{seconds.get(field, quote(field))} AS c{place}" for place, field in enumerate(fields))
         + f' {_from(dashboard, panel)} ORDER BY "@timestamp" DESC LIMIT {panel.limit}'
     )
-    cells = ["link(stopped, '/call/' || in_url(call))", *(f"text(c{place})" for place in range(len(fields)))]
-    return _or_none(counted, cells, ["Stopped", *(TITLES[field] for field in fields)])
+    cells = ["link(stopped, '/call/' || in_url(call))"]
+    cells += [f"word(c{place})" for place in range(len(fields))]
+    return _or_none(counted, cells, [word(words) for words in ("Stopped", *(TITLES[field] for field in fields))])
 
 
 def _or_none(counted: str, cells: list[str], titles: list[str]) -> str:

@@ -33,7 +33,7 @@ _QUARTER_S = 900
 class Day(NamedTuple):
     """An attached file: its index name and the columns it has."""
 
-    index: str
+    name: str
     columns: tuple[str, ...]
 
 
@@ -48,7 +48,7 @@ def fields(days: Sequence[Day], offset: str) -> str:
     for number, day in enumerate(days):
         selected = [f"{_column(day, name)} AS {quote(name)}" for name in union(days)]
         arms.append(
-            f"SELECT '{day.index}' AS _index, c.max_stop AS _newest_ms, k.\"@timestamp\" + 1000 * ({offset}) AS _local_ms, "
+            f"SELECT '{day.name}' AS _index, c.max_stop AS _newest_ms, k.\"@timestamp\" + 1000 * ({offset}) AS _local_ms, "
             f"{', '.join(selected)} {_from(number)}"
         )
     return " UNION ALL ".join(arms)
@@ -60,7 +60,7 @@ def calls(days: Sequence[Day], offset: str, since_ms: int = 0) -> str:
     known = union(days)
     for number, day in enumerate(days):
         selected = [
-            f"'{day.index}!' || k.\"log.offset\" || '!' || k._id AS call",
+            f"'{day.name}!' || k.\"log.offset\" || '!' || k._id AS call",
             f"strftime('%Y-%m-%d %H:%M:%S', k.\"@timestamp\" / 1000 + ({offset}), 'unixepoch') AS stopped",
         ]
         for name, field in READABLE:
