@@ -160,6 +160,18 @@ def test_a_search_for_one_number_reads_few_chunks(tmp_path: Path) -> None:
     day.close()
 
 
+def test_every_number_is_found_in_a_chunk_that_grew_batch_by_batch(tmp_path: Path) -> None:
+    """Calls that come a few at a time, as from a live file, are found by their number and by its beginning, each of them."""
+    documents = calls(400, seed=15, days=1)
+    send(tmp_path, [documents[place : place + 20] for place in range(0, len(documents), 20)])
+    output = store(tmp_path)
+    for hit in hits(documents):
+        number = hit.fields["calleeAccessE164"]
+        for asked in (number, number[:9] + "*"):
+            found = output.search(Query(from_ms=0, to_ms=1 << 50, callee=asked, channel="all", resends=True, limit=None))
+            assert hit.id in [each.id for each in found], asked
+
+
 def test_search_while_the_agent_writes_sees_whole_batches_once(tmp_path: Path) -> None:
     """Readers beside the writer never fail, never see a call twice, and never fewer calls than before."""
     documents = calls(8000, seed=14, days=1)

@@ -22,6 +22,7 @@ from vosship_bulk.client import CONNECTIONS, Client, Engine, connect, refuse
 from vosship_bulk.examination import examine
 from vosship_bulk.guard import Guard
 from vosship_bulk.installation import Installation, Step
+from vosship_bulk.moving import remove_elsewhere
 from vosship_bulk.templates import lifecycle, mapping, templates
 
 
@@ -56,23 +57,30 @@ class _Bulk:
 
     async def send(self, batch: Sequence[Document]) -> Sequence[Outcome]:
         """One `_bulk` request with operation `create`; a document that is there already is DUPLICATE."""
+        return await self._in_thread(batch, "create")
+
+    async def overwrite(self, batch: Sequence[Document]) -> Sequence[Outcome]:
+        """Replace what is there, also where it lies in a neighbouring day's index: a zone that was mended moves calls."""
+        return await self._in_thread(batch, "index")
+
+    async def _in_thread(self, batch: Sequence[Document], action: wire.Action) -> Sequence[Outcome]:
         if not batch:
             return ()
         if self._threads is None:
             self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix=f"vosship-{self._context.name}")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._send, batch)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._send, batch, action)
 
-    def _send(self, batch: Sequence[Document]) -> Sequence[Outcome]:
+    def _send(self, batch: Sequence[Document], action: wire.Action) -> Sequence[Outcome]:
         guard = self._guarded()
         blocked = guard.blocked({document.index for document in batch})
         if not blocked:
-            return self._attempt(guard, batch)
+            return self._attempt(guard, batch, action)
         free = [document for document in batch if document.index not in blocked]
-        answers = iter(self._attempt(guard, free) if free else ())
+        answers = iter(self._attempt(guard, free, action) if free else ())
         return [blocked.get(document.index) or next(answers) for document in batch]
 
-    def _attempt(self, guard: Guard, batch: Sequence[Document]) -> Sequence[Outcome]:
-        body, headers = wire.encode(wire.render(batch), self._options.compression_level)
+    def _attempt(self, guard: Guard, batch: Sequence[Document], action: wire.Action) -> Sequence[Outcome]:
+        body, headers = wire.encode(wire.render(batch, action), self._options.compression_level)
         answer = self._connected().call("POST", wire.PATH, body, headers)
         if answer.status != 200:
             raise refuse(answer, "sending")
@@ -80,6 +88,9 @@ class _Bulk:
         for document, outcome in zip(batch, outcomes, strict=True):
             if outcome.verdict is Verdict.RETRY and outcome.reason == "index_missing":
                 guard.forget(document.index)
+        if action == "index":
+            stored = [document for document, outcome in zip(batch, outcomes, strict=True) if outcome.verdict is Verdict.STORED]
+            remove_elsewhere(self._connected(), stored)
         return outcomes
 
     def _connected(self) -> Client:

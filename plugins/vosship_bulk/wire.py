@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Literal
 
 import msgspec
 from isal import igzip
@@ -15,6 +16,9 @@ from isal import igzip
 from vosship.errors import UnavailableError
 from vosship.events import DUPLICATE, STORED, Document, Outcome, Verdict
 from vosship_bulk.client import SAID_CHARACTERS, Answer, excerpt
+
+Action = Literal["create", "index"]
+"""What is asked for a document: `create` leaves one that is there as it is, `index` replaces it."""
 
 PATH = "/_bulk?filter_path=items.*.status,items.*.error"
 """Status and error of each item. Never `error` alone: items that went well would vanish and positions shift."""
@@ -41,29 +45,39 @@ class _Result(msgspec.Struct, gc=False):
 
 
 class _Item(msgspec.Struct, gc=False):
-    create: _Result
+    create: _Result | None = None
+    index: _Result | None = None
+    delete: _Result | None = None
 
 
 class _Items(msgspec.Struct, gc=False):
     items: list[_Item] = []
 
 
+_SILENT = _Result(status=500)
+"""What an item of none of our actions is taken for: nothing is known of its document."""
+
 _decode = msgspec.json.Decoder(_Items).decode
 
 
 @lru_cache(maxsize=256)
-def _head(index: str) -> bytes:
-    return b'\n{"create":{"_index":' + msgspec.json.encode(index) + b',"_id":"'
+def _head(action: str, index: str) -> bytes:
+    return b'\n{"' + action.encode() + b'":{"_index":' + msgspec.json.encode(index) + b',"_id":"'
 
 
-def render(batch: Sequence[Document]) -> bytes:
+def render(batch: Sequence[Document], action: Action = "create") -> bytes:
     """The request body, uncompressed. Ids are URL-safe base64 and need no escaping."""
     parts = [b'"}}\n'] * (4 * len(batch) + 1)
-    parts[0::4] = [_head(document.index) for document in batch] + [b"\n"]
+    parts[0::4] = [_head(action, document.index) for document in batch] + [b"\n"]
     parts[1::4] = [document.id.encode() for document in batch]
     parts[3::4] = [document.body for document in batch]
     parts[0] = parts[0][1:]
     return b"".join(parts)
+
+
+def render_removal(places: Sequence[tuple[str, str]]) -> bytes:
+    """The request body that removes documents by index and id."""
+    return b"".join([_head("delete", index) + name.encode() + b'"}}' for index, name in places])[1:] + b"\n"
 
 
 def encode(body: bytes, level: int) -> tuple[bytes, dict[str, str]]:
@@ -94,7 +108,7 @@ def judge(answer: Answer, count: int) -> Sequence[Outcome]:
         raise UnavailableError(
             f"{answer.where}: the answer has {len(items)} items for {count} documents", hint="nothing is known of any of them"
         )
-    return [_judge(item.create) for item in items]
+    return [_judge(item.create or item.index or item.delete or _SILENT) for item in items]
 
 
 def _judge(result: _Result) -> Outcome:

@@ -17,6 +17,8 @@ import sqlite3
 import zlib
 from array import array
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,9 @@ CACHE_KIB = 4096
 
 BUSY_MS = 5000
 """How long a commit waits for another process's lock before the batch is to be sent again."""
+
+REACH_DAYS = 2
+"""How far a call's day may move when the zone is mended: zones reach from -12 h to +14 h, so that two can be 26 h apart."""
 
 TIMES: tuple[TimeField, ...] = ("stop", "start", "answer")
 """Times whose bounds a chunk keeps."""
@@ -274,7 +279,8 @@ class Day:
         self._db.close()
 
 
-_APPEND = "ON CONFLICT (part, chunk) DO UPDATE SET hashes = hashes || excluded.hashes"
+_APPEND = "ON CONFLICT (part, chunk) DO UPDATE SET hashes = CAST(hashes || excluded.hashes AS BLOB)"
+"""Joining two blobs gives text in SQLite, in which no hash would be found again."""
 
 
 def _place(row: Sequence[Any]) -> tuple[int, int]:
@@ -310,8 +316,29 @@ class Writer:
                 raise foreign(error, path) from error
             for place, outcome in zip(places, found, strict=True):
                 outcomes[place] = outcome
+            if overwrite:
+                self._remove_elsewhere(index, [batch[place] for place in places if outcomes[place] is STORED])
         self._close_quiet()
         return outcomes
+
+    def _remove_elsewhere(self, index: str, documents: Sequence[Document]) -> None:
+        """Remove what these calls left in the days around when a mended zone moved them; a crash before leaves both, until
+        they are overwritten again."""
+        for path in _neighbours(self._directory, index):
+            try:
+                with closing(sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None)) as db:
+                    numbers: dict[str, int] = dict(db.execute("SELECT base, number FROM files"))
+                    rows = [
+                        (numbers[document.block.stream.base], document.offset, document.id)
+                        for document in documents
+                        if document.block.stream.base in numbers
+                    ]
+                    if rows:
+                        db.execute("BEGIN IMMEDIATE")
+                        db.executemany('DELETE FROM calls WHERE _file = ? AND "log.offset" = ? AND _id = ?', rows)
+                        db.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise foreign(error, path) from error
 
     def _day(self, index: str, path: Path) -> Day:
         day = self._days.pop(index, None)
@@ -337,6 +364,17 @@ class Writer:
         """Close every day."""
         for index in list(self._days):
             self._forget(index)
+
+
+def _neighbours(directory: Path, index: str) -> list[Path]:
+    """The files there are of the days around; none for a name that is no day's."""
+    series, _, day = index.rpartition("-")
+    try:
+        middle = date(*map(int, day.split(".")))
+    except (ValueError, TypeError):
+        return []
+    days = [middle + timedelta(days=far) for far in range(-REACH_DAYS, REACH_DAYS + 1) if far]
+    return [path for each in days if (path := directory / f"{series}-{each:%Y.%m.%d}.sqlite").exists()]
 
 
 def _by_index(batch: Sequence[Document]) -> dict[str, Iterable[int]]:
