@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "export": "Write calls to a file.",
     "stats": "ASR, NER, ACD, minutes and PDD by gateway, country, hour and more.",
     "reconcile": "Compare two copies of the same calls.",
+    "evidence": "Everything known of one call, its raw line proved.",
     "dead": "List, show, replay or drop lines that were set aside.",
     "inspect": "Say what a CDR file holds.",
     "plan": "Size intervals, files, queue and disk for a switch.",
