@@ -5,12 +5,12 @@ It parses nothing and decides nothing: whoever asks compares the document id.
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
-from isal import igzip
 
 from vosship.application import Application
 from vosship.events import Block, Position
@@ -51,7 +51,7 @@ def reread(application: Application, path: str, offset: int, archives: Iterable[
 def line_at(path: Path, offset: int) -> bytes | None:
     """The line that begins at that byte of a plain or gzip file's content; None where none begins there."""
     try:
-        with igzip.open(path, "rb") if path.name.endswith(GZIP) else path.open("rb") as file:
+        with gzip.open(path) if path.name.endswith(GZIP) else path.open("rb") as file:
             file.seek(max(0, offset - 1))
             if offset and file.read(1) != b"\n":
                 return None

@@ -121,9 +121,7 @@ def _charged(fields: Mapping[str, Any]) -> Claim:
     if mode == -1:
         answer = "nobody: billingMode is -1"
         if fields.get("holdTime", 0) > 0:
-            caveats.append(
-                "an answered call that nobody pays for: no rate was found, or the number is free on purpose (FREE_E164S)"
-            )
+            caveats.append("an answered call that nobody pays for: no rate was found, or the number is free (FREE_E164S)")
         else:
             caveats.append("rejected, illegal or free")
     else:

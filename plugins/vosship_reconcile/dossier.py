@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from vosship_reconcile.evidence import CopyOfCall, Evidence
+from vosship_reconcile.evidence import CopyOfCall, Evidence, Neighbour, Raw
 from vosship_reconcile.markup import page, table
 from vosship_reconcile.text import table as columns
+
+HEADLINES = {True: "; their raw lines prove them", False: "; A COPY CONTRADICTS ITS RAW LINE", None: ""}
 
 PROOFS = {True: "proved", False: "CONTRADICTED", None: "nothing to compare with"}
 
@@ -37,7 +39,7 @@ def lines(evidence: Evidence) -> Iterator[str]:
     for copy in evidence.copies:
         yield f"{copy.source}: {_place(copy)}"
         if copy.raw is not None:
-            yield f"  read again from {copy.raw.read_from} byte {copy.raw.offset}: id {copy.raw.id}, {PROOFS[copy.raw.proved]}"
+            yield f"  {_reread(copy.raw)}"
             yield f"  {copy.raw.line}"
         if copy.note:
             yield f"  {copy.note}"
@@ -66,6 +68,11 @@ def lines(evidence: Evidence) -> Iterator[str]:
         yield from columns(rows)
 
 
+def _neighbour(one: Neighbour) -> tuple[str, ...]:
+    what = f"{one.caller} > {one.callee}, {one.callee_gateway}, {one.end}"
+    return f"{one.apart_s:+,.0f} s", one.start, f"{one.seconds:g} s", what
+
+
 def render(evidence: Evidence) -> str:
     """The dossier as a page."""
     return page(f"Evidence: {evidence.question}", _body(evidence))
@@ -85,7 +92,7 @@ def _body(evidence: Evidence) -> Iterator[str]:
         yield f"<h3>{escape(copy.source)}</h3><div class='quiet'>{escape(_place(copy))}</div>"
         if copy.raw is not None:
             yield f"<pre>{escape(copy.raw.line)}</pre>"
-            proof = f"read again from {copy.raw.read_from}, byte {copy.raw.offset}; document id {copy.raw.id}: {PROOFS[copy.raw.proved]}"
+            proof = _reread(copy.raw)
             yield f"<div>{escape(proof)}</div>"
         if copy.note:
             yield f"<div>{escape(copy.note)}</div>"
@@ -105,6 +112,10 @@ def _body(evidence: Evidence) -> Iterator[str]:
     yield table(("Field", *[copy.source for copy in evidence.copies]), cells)
 
 
+def _reread(raw: Raw) -> str:
+    return f"read again from {raw.read_from} byte {raw.offset}: id {raw.id}, {PROOFS[raw.proved]}"
+
+
 def _text(value: object) -> str:
     if value is None:
         return ""
@@ -114,9 +125,7 @@ def _text(value: object) -> str:
 def _place(copy: CopyOfCall) -> str:
     fields = copy.fields
     where = f"{fields.get('log.file.path', '?')} byte {fields.get('log.offset', '?')}"
-    arrived = (
-        f", arrived {fields['forward.received_at']} from {fields.get('forward.peer', '?')}"
-        if "forward.received_at" in fields
-        else ""
-    )
+    arrived = ""
+    if "forward.received_at" in fields:
+        arrived = f", arrived {fields['forward.received_at']} from {fields.get('forward.peer', '?')}"
     return f"{where}, document {copy.id}{arrived}"

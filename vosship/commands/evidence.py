@@ -22,12 +22,16 @@ Examples:
 """
 
 
+LATEST_MS = 4_102_444_800_000
+"""2100-01-01: beyond any call."""
+
+
 @click.command("evidence", epilog=EXAMPLE)
 @config_option
 @json_option
 @click.option("--number", default="", metavar="NUMBER", help="Any number of either side; exact, or a prefix with *.")
 @click.option("--id", "wanted_id", default="", metavar="ID", help="Document id, as `search --json` and `reconcile` show it.")
-@click.option("--at", "at", default="", metavar="TIME", help="A moment of the call; a bare date with --id.")
+@click.option("--at", "at", default="", metavar="TIME", help="A moment of the call; with --id its date, or nothing.")
 @click.option("--tz", "zone", default="", metavar="ZONE", help="Zone of --at (default: the switch's).")
 @click.option("--within-s", type=click.FloatRange(1), default=3600.0, show_default=True, help="Look so far around --at.")
 @click.option("--archive", "archives", multiple=True, type=click.Path(file_okay=False, path_type=Path), help="Look here too.")
@@ -42,8 +46,8 @@ def command(as_json: bool, **options: Any) -> int:
 
     if bool(options["number"]) == bool(options["wanted_id"]):
         raise click.UsageError("--number N with --at TIME, or --id ID")
-    if not options["at"]:
-        raise click.UsageError("--at TIME is missing: a moment of the call, or with --id its date")
+    if options["number"] and not options["at"]:
+        raise click.UsageError("--at TIME is missing: a moment of the call")
     application = Application.load(options["config_path"])
     evidence = _Gathering(application, options).evidence()
     if options["html_path"]:
@@ -68,12 +72,13 @@ class _Gathering:
     def __init__(self, application: Application, options: dict[str, Any]) -> None:
         import time
 
-        from vosship.commands.window import _zone
+        from vosship.commands.window import zone_of
         from vosship.window import Guard
 
         self._application, self._options = application, options
         Guard(application.config).check_hour(time.time(), "evidence", options["override_deny"])
-        self._window, self._at_ms = _around(options["at"], _zone(application, options["zone"]), options["within_s"])
+        at = options["at"] or self._stop_of(options["wanted_id"])
+        self._window, self._at_ms = _around(at, zone_of(application, options["zone"]), options["within_s"])
         click.echo(self._window.sentence, err=True)
 
     def evidence(self) -> Any:
@@ -90,6 +95,21 @@ class _Gathering:
             self._prove(copy)
         question = f"id {options['wanted_id']}" if options["wanted_id"] else f"number {options['number']} at {options['at']}"
         return assemble(question, mine, others, also, _rule(self._application))
+
+    def _stop_of(self, wanted_id: str) -> str:
+        """When the call of that document stopped, by looking through everything, stores first."""
+        from vosship.errors import ConfigError
+        from vosship.plugin import Searches
+        from vosship.query import Query
+
+        click.echo("looking through everything: --at with the call's date is quicker", err=True)
+        for output in self._application.outputs.values():
+            if isinstance(output.plugin, Searches):
+                every = Query(from_ms=0, to_ms=LATEST_MS, channel="all", resends=True, limit=None)
+                for hit in output.plugin.search(every):
+                    if hit.id == wanted_id:
+                        return str(hit.fields["stopTime"])
+        raise ConfigError(f"no store holds a document {wanted_id!r}", path="--id", hint="--at DATE looks in files too")
 
     def _copies(self, number: str) -> Iterator[CopyOfCall]:
         import os
@@ -128,11 +148,11 @@ class _Gathering:
         switch, path, offset = fields.get("switch", ""), fields.get("log.file.path", ""), fields.get("log.offset", 0)
         for found in reread(self._application, path, offset, self._options["archives"]):
             known = identify(switch, found.base, found.offset, found.line)
-            proved = known == copy.id if copy.kind == "index" else None
+            proved = known == copy.id
             raw = Raw(found.path, found.offset, found.line.decode("utf-8", "backslashreplace"), known, proved)
             if copy.raw is None or proved:
                 copy.raw = raw
-            if proved or copy.kind == "input":
+            if proved:
                 return
         if copy.raw is None:
             copy.note = f"the raw line can no longer be read: {path} is gone and no archive holds it"
