@@ -143,11 +143,13 @@ def check_ledger(status: PipelineStatus, journal: Journal, held: Held, switch: S
     for file in status.files:
         assert file.read == read[file.name], f"{file.name}: {read[file.name]} lines settled, {file.read} entered as read"
         assert file.lost_bytes == lost[file.name], f"{file.name}: {lost[file.name]} bytes lost, {file.lost_bytes} entered"
-        assert file.lost_bytes == sum(size for base, _, _, size in held.losses if base == file.name)
-    assert status.read == read.total()
-    assert status.lost_bytes == lost.total()
-    assert status.dead == held.dead_rows == held.dead_totals[0]
-    assert held.dead_bytes == held.dead_totals[1]
+        entered = sum(size for base, _, _, size in held.losses if base == file.name)
+        assert file.lost_bytes == entered, f"{file.name}: {file.lost_bytes} bytes lost in the ledger, {entered} in the losses"
+    assert status.read == read.total(), f"{read.total()} lines settled, {status.read} entered as read"
+    assert status.lost_bytes == lost.total(), f"{lost.total()} bytes lost, {status.lost_bytes} entered"
+    dead = held.dead_rows, held.dead_bytes
+    assert dead == held.dead_totals, f"{dead} dead lines and bytes, {held.dead_totals} entered"
+    assert status.dead == held.dead_rows, f"{held.dead_rows} dead lines, {status.dead} in the ledger"
     documents = held.documents.total()
     if unheard:
         assert status.stored <= documents, f"{status.stored} entered as stored, {documents} in the index"
