@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "stats": "ASR, NER, ACD, minutes and PDD by gateway, country, hour and more.",
     "reconcile": "Compare two copies of the same calls.",
     "evidence": "Everything known of one call, its raw line proved.",
+    "reship": "Read a window again and overwrite it, after a table or rule was mended.",
     "dead": "List, show, replay or drop lines that were set aside.",
     "inspect": "Say what a CDR file holds.",
     "plan": "Size intervals, files, queue and disk for a switch.",

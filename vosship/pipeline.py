@@ -61,12 +61,14 @@ class Pipeline:
         self._finish = source.finish if isinstance(source, Finishes) else None
         self._conceal = [processor.conceal for processor in processors if isinstance(processor, Conceals)]
 
-    def prepare(self, block: Block) -> Prepared:
-        """Take one block through all processors and render what is left.
+    def prepare(self, block: Block, wanted: Callable[[Record], bool] | None = None) -> Prepared:
+        """Take one block through all processors and render what is left (of it what is `wanted`; the rest counts as filtered).
 
         Raises FatalError (or another VosshipError) only when a processor says that the whole pipeline must stop.
         """
         records, alive = self.process(block)
+        if wanted is not None:
+            alive = [record for record in alive if wanted(record)]
         return self._rendered(block, records, alive)
 
     def process(self, block: Block) -> tuple[list[Record], list[Record]]:

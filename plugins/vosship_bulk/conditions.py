@@ -26,8 +26,8 @@ SERIES = tuple(pattern.removesuffix("*") for pattern in PATTERNS["vos3000-calls"
 """What the names of indices with calls begin with, before their day."""
 
 NAMED_DAYS = 40
-"""Days named one by one in a request; beyond that all are asked (chosen: 80 names are 2 KB of the 4 KB a request line may
-have on both engines, and a month still asks no other month's shards)."""
+"""A window of fewer days names each of its indices, a longer one asks all (chosen: 80 names are 2 KB of the 4 KB a request
+line may have on both engines, and a month still asks no other month's shards)."""
 
 ZONE_MARGIN = timedelta(hours=14)
 """How far a zone's day may lie from the day in UTC (the zone database's extremes are -12 h and +14 h)."""
@@ -46,13 +46,12 @@ _NOTHING: dict[str, Any] = {"match_none": {}}
 
 def indices(query: Query) -> str:
     """The index names and patterns of a request's path; the day in a name is the day of the stop in the switch's zone."""
-    if query.time == "stop":
+    if query.time == "stop" and query.to_ms - query.from_ms < NAMED_DAYS * 86_400_000:
         first = (datetime.fromtimestamp(query.from_ms / 1000, UTC) - ZONE_MARGIN).date()
         last = (datetime.fromtimestamp(query.to_ms / 1000, UTC) + ZONE_MARGIN).date()
         count = (last - first).days + 1
-        if count <= NAMED_DAYS:
-            days = [first + timedelta(days=number) for number in range(count)]
-            return ",".join(f"{series}{day:%Y.%m.%d}" for series in SERIES for day in days)
+        days = [first + timedelta(days=number) for number in range(count)]
+        return ",".join(f"{series}{day:%Y.%m.%d}" for series in SERIES for day in days)
     return ",".join(f"{series}*" for series in SERIES)
 
 

@@ -82,7 +82,7 @@ class Asking:
             end=options["end"],
             day=options["day"],
             month=options["month"],
-            zone=_zone(application, options["zone"]),
+            zone=zone_of(application, options["zone"]),
             time=options["time"],
             now=self._latest(now, options),
             max_days=self.guard.max_days,
@@ -119,7 +119,8 @@ class Asking:
         """The question for one window."""
         from vosship.query import Query
 
-        return Query(from_ms=window.from_ms, to_ms=window.to_ms, time=window.time, limit=limit, **self.filters)
+        page_size = self.application.config.search.page_size
+        return Query(from_ms=window.from_ms, to_ms=window.to_ms, time=window.time, limit=limit, page_size=page_size, **self.filters)
 
     def _latest(self, now: float, options: dict[str, Any]) -> float:
         """What an open end is counted back from: the newest call in the store, so that old copies are found too."""
@@ -138,7 +139,8 @@ class Asking:
         return self.application.searchable(name)
 
 
-def _zone(application: Application, named: str) -> Any:
+def zone_of(application: Application, named: str) -> Any:
+    """The zone that times on the command line are in: `named`, or the switches' own. Raises ConfigError where they differ."""
     from vosship.config import check_timezone
     from vosship.errors import ConfigError
 
