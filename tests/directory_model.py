@@ -19,6 +19,9 @@ FIRST_HOUR = datetime(2026, 4, 26, 0)
 TICK_NS = 10_000_000
 """Time stamps of successive operations lie this far apart, more than any kernel's clock tick (4 ms at 250 Hz)."""
 
+INODE_TRIES = 16
+"""Files created before a freed inode is given up. Chosen: ext4 and tmpfs give it, if at all, among the first few."""
+
 
 class Place(NamedTuple):
     """A whole line where it stands: base name of its file, byte offset, bytes with the newline."""
@@ -66,6 +69,7 @@ class DirectoryModel:
         self.uncompared: dict[str, bytes] = {}
         """Content of the files that had their settled size when the agent started (see `saw`); empty it when it has read all."""
         self._seen: dict[str, tuple[int, bytes]] = {}
+        self.same_inodes = 0
         self._largest: dict[str, int] = {}
         self._halves: set[tuple[str, int, bytes]] = set()
         self._hour = FIRST_HOUR
@@ -121,11 +125,34 @@ class DirectoryModel:
         self._stamp(None)
         return base
 
-    def recreate(self, base: str | None) -> str | None:
-        """Delete and create again with other content; most file systems give the same inode."""
-        if self.delete(base) is None or base is None:
+    def recreate(self, base: str | None, lines: int = 2) -> str | None:
+        """Delete and create again with other content, in the same inode if the file system gives it: nobody holds it open.
+
+        `same_inodes` counts how often it did.
+        """
+        if base is None or base not in self.files:
             return None
-        self._put(base, self.line(40) * 1 + self.line(60), append=False)
+        inode = self._inode(base)
+        self.delete(base)
+        refused = []
+        for number in range(INODE_TRIES):
+            trial = self.folder / f".trial{number}"
+            trial.touch()
+            if trial.stat().st_ino == inode:
+                trial.rename(self.path(base))
+                self.same_inodes += 1
+                break
+            refused.append(trial)
+        for trial in refused:
+            trial.unlink()
+        self._put(base, b"".join(self.line(40 + 20 * number) for number in range(lines)), append=False)
+        return base
+
+    def patch(self, base: str, number: int) -> str:
+        """Another line of the same length in the place of the `number`th, in the same inode."""
+        lines = self.files[base].splitlines(keepends=True)
+        lines[number] = self.line(len(lines[number]))
+        self._put(base, b"".join(lines), append=False)
         return base
 
     def rewrite(self, base: str | None, lines: int = 3) -> str | None:

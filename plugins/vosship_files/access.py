@@ -6,6 +6,7 @@ It does not decide what follows when the proof fails.
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from vosship_files.directory import Entry
 from vosship_files.identity import HEAD_BYTES, check, decode, digest
@@ -39,6 +40,22 @@ class Access:
         track.close()
         track.cutter = self._cutter(source, track.offset, b"", b"")
         return True
+
+    def is_another(self, track: Track, entry: Entry) -> bool:
+        """Whether a file of which nothing is known but its size has lost its name to the open one since it was looked at.
+
+        Then the next look sees that too. A file system whose two answers differ for one file is not taken at its word.
+        """
+        if track.cutter is None or track.offset or track.glimpse or not track.seen_bytes:
+            return False
+        opened = track.cutter.source
+        if (opened.inode, opened.device) == (entry.inode, entry.device):
+            return False
+        try:
+            named = Path(entry.path).stat()
+        except OSError:
+            return True
+        return (named.st_ino, named.st_dev) == (opened.inode, opened.device)
 
     def anew(self, source: Source) -> Cutter:
         """The beginning of a source that is open already."""

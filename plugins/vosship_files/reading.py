@@ -43,7 +43,7 @@ class Reading:
         if self._roster.access.settled_archive(track):
             track.pending, track.caught_up = False, True
             return Pause.AGAIN
-        if track.cutter is None and (track.entry is None or not self._roster.access.open(track, track.entry)):
+        if track.cutter is None and not self._open(track):
             track.pending = False
             return Pause.AGAIN
         unproved = not track.verified or (not track.offset and track.glimpse)  # the cutter itself compares from byte 1 on
@@ -58,6 +58,16 @@ class Reading:
         if isinstance(piece, Piece):
             return self._block_of(track, piece)
         return piece if piece is Pause.AGAIN else self._drained(track)
+
+    def _open(self, track: Track) -> bool:
+        """Open the file in its turn; False leaves it to the next look to say what became of it."""
+        access, entry = self._roster.access, track.entry
+        if entry is None or not access.open(track, entry):
+            return False
+        if self._roster.goes_on and access.is_another(track, entry):
+            track.close()
+            return False
+        return True
 
     def _block_of(self, track: Track, piece: Piece) -> Block:
         cutter = track.cutter

@@ -25,7 +25,8 @@ class Roster:
     def __init__(self, options: Options, directory: Directory, until: Until, now: Callable[[], float], log: logging.Logger) -> None:
         self._options = options
         self._directory = directory
-        self._until = until
+        self.goes_on = until == "forever"
+        """There will be another look."""
         self._now = now
         self._log = log
         self.access = Access(options, log)
@@ -82,7 +83,7 @@ class Roster:
             return track.last_words
         if track.stream.name in self._directory.newest:
             return False
-        return self._until == "now" or now - track.changed_at >= self._options.still_s
+        return not self.goes_on or now - track.changed_at >= self._options.still_s
 
     def wake_tails(self, now: float) -> None:
         """Let the half last lines of finished files be read."""
