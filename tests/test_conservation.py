@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 from hypothesis import HealthCheck, settings
@@ -9,15 +10,22 @@ from hypothesis import HealthCheck, settings
 from tests.conservation.machine import Conservation
 
 PROFILES = {"": (150, 40), "deep": (2500, 50)}
-"""Histories and steps of each, by `HYPOTHESIS_PROFILE`: the ordinary run takes half a minute, `deep` a quarter of an hour."""
+"""Histories and steps of each, by `HYPOTHESIS_PROFILE`: the ordinary run takes half a minute, `deep` some minutes."""
 
 HISTORIES, STEPS = PROFILES[os.environ.get("HYPOTHESIS_PROFILE", "")]
 
-TestConservation = Conservation.TestCase
-TestConservation.settings = settings(
-    max_examples=HISTORIES,
-    stateful_step_count=STEPS,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
-)
+
+class TestConservation(Conservation.TestCase):  # type: ignore[name-defined,misc]  # made by Hypothesis at run time
+    """The histories; what the agent logs of them is not kept, or it would fill the memory."""
+
+    settings = settings(
+        max_examples=HISTORIES,
+        stateful_step_count=STEPS,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
+
+    def setUp(self) -> None:
+        logging.disable(logging.CRITICAL)
+        self.addCleanup(logging.disable, logging.NOTSET)
