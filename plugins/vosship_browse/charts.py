@@ -10,13 +10,10 @@ from typing import Any
 
 from vosship.panels import DASHBOARDS, FIGURES, ONE_CALL, Dashboard, Panel
 from vosship_browse import sql
-from vosship_browse.days import DATABASE
+from vosship_browse.days import DATABASE, WINDOWS_H
 
 COLOURS = ("#2f6f9f", "#e0863c", "#4f9d69", "#b5495b", "#7b68a6", "#c9a227", "#5aa9b5", "#8c8c8c")
 """Chosen: told apart by the colour-blind, and on white."""
-
-HOURS = ("1", "6", "24", "168")
-DEFAULT_HOURS = "24"
 
 _GRID_COLUMNS = 12
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
@@ -25,8 +22,9 @@ _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 _HEIGHTS = {"time": 220, "ranks": 230, "parts": 230}
 
 
-def dashboards(columns: set[str], zone: str) -> Mapping[str, Any]:
-    """The configuration of datasette-dashboards. Panels over fields that the store lacks are left out.
+def dashboards(columns: set[str], zone: str, hours: int) -> Mapping[str, Any]:
+    """The configuration of datasette-dashboards. Panels over fields that the store lacks are left out;
+    `hours` is the window they open with.
 
     One call has a page of its own here (`pages`), with everything on it.
     """
@@ -41,7 +39,12 @@ def dashboards(columns: set[str], zone: str) -> Mapping[str, Any]:
             "settings": {"allow_fullscreen": False},
             "layout": [_areas(row) for row in rows if row],
             "filters": {
-                "hours": {"name": "Last hours", "type": "select", "options": list(HOURS), "default": DEFAULT_HOURS},
+                "hours": {
+                    "name": "Last hours",
+                    "type": "select",
+                    "options": [str(window) for window in WINDOWS_H],
+                    "default": str(hours),
+                },
                 "gateway": {"name": "Gateway, in or out", "type": "text", "default": ""},
             },
             "charts": {panel.name: _chart(dashboard, panel) for row in rows for panel in row},

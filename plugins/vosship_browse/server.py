@@ -19,6 +19,7 @@ from vosship.errors import VosshipError
 from vosship_browse.charts import dashboards
 from vosship_browse.days import DATABASE, Days
 from vosship_browse.pages import STATIC, Pages, Site
+from vosship_browse.views import READABLE
 
 HOST = "127.0.0.1"
 
@@ -48,11 +49,11 @@ def serve(site: Site, port: int, ready: Callable[[str], None]) -> None:
         files=[], settings=SETTINGS, template_dir=str(_HERE / "templates"), static_mounts=[(STATIC, str(_HERE / "static"))]
     )
     days = Days(datasette, site.directory, site.zone, site.until)
-    columns = days.columns()
+    columns, hours = days.survey()
     if not columns:
         raise VosshipError(f"no calls are stored in {site.directory}", hint="`vosship run` stores them; or is --until too early?")
     datasette.add_database(days, name=DATABASE)
-    datasette._metadata_local = _metadata(site, columns)
+    datasette._metadata_local = _metadata(site, columns, hours)
     pages = Pages(site)
     pm.register(pages, name=Pages.__name__)
     try:
@@ -72,15 +73,13 @@ def _listener(port: int) -> socket.socket:
         raise VosshipError(f"port {port} {why}", hint="--port names another one; --port 0 takes any that is free") from error
 
 
-def _metadata(site: Site, columns: set[str]) -> dict[str, Any]:
-    from vosship_browse.views import READABLE
-
+def _metadata(site: Site, columns: set[str], hours: int) -> dict[str, Any]:
     known = {name for name, field in READABLE if field in columns}
     facets = [name for name in FACETS if name in known]
     listed = {"sort_desc": "stopped", "facets": facets, "size": 50}
     return {
         "title": f"Calls of {site.switch}",
-        "plugins": {"datasette-dashboards": dashboards(columns, site.zone.key)},
+        "plugins": {"datasette-dashboards": dashboards(columns, site.zone.key, hours)},
         "databases": {
             DATABASE: {
                 "tables": {

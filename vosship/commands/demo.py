@@ -50,6 +50,9 @@ AGENT_STOP_S = 25.0
 RECENT = 8
 """Calls shown on a terminal."""
 
+OPENS_ON = "-/dashboards/overview"
+"""The page that a desktop's browser is opened on."""
+
 CONFIG = """\
 # Written by `vosship demo`.
 switch: demo
@@ -89,6 +92,7 @@ class Sight(msgspec.Struct):
     state: str = "starting"
     recent: list[Any] = msgspec.field(default_factory=list)
     found: Found | None = None
+    page: str = ""
 
 
 class Display(Protocol):
@@ -102,8 +106,8 @@ class Display(Protocol):
 @click.option("--directory", type=click.Path(file_okay=False, path_type=Path), help="Where to work.  [default: a new one, kept]")
 @click.option("--cps", type=click.FloatRange(0, 2000, min_open=True), default=20.0, show_default=True, help="Records a second.")
 @click.option("--no-browser", is_flag=True, help="Stay on the terminal; open no page.")
-def command(seconds: float | None, directory: Path | None, cps: float, no_browser: bool) -> int:  # noqa: ARG001  there is no page yet to leave out
-    """Watch calls arrive: a simulated switch, the agent and the embedded store, until Ctrl-C.
+def command(seconds: float | None, directory: Path | None, cps: float, no_browser: bool) -> int:
+    """Watch calls arrive: a simulated switch, the agent, the embedded store and its pages, until Ctrl-C.
 
     Ends with exit code 0 when a call just made was found by a search.
     """
@@ -119,7 +123,7 @@ def command(seconds: float | None, directory: Path | None, cps: float, no_browse
     click.echo(f"a simulated switch writes {place / 'cdr'}; the agent ships it into {place / 'data'}", err=True)
     ending = threading.Event()
     with _ended_by_signals(ending), _display() as display:
-        last = Demonstration(place, config, cps).run(seconds, ending, display)
+        last = Demonstration(place, config, cps, page=not no_browser).run(seconds, ending, display)
     _say_more(config, last, ours=directory is None)
     return 0 if last.found is not None else 1
 
@@ -127,8 +131,9 @@ def command(seconds: float | None, directory: Path | None, cps: float, no_browse
 class Demonstration:
     """The parts at work, started and ended in order; what they do is looked at from outside."""
 
-    def __init__(self, place: Path, config: Path, cps: float) -> None:
+    def __init__(self, place: Path, config: Path, cps: float, page: bool = False) -> None:
         from vosship.application import Application
+        from vosship.commands.browsing import Browsing
         from vosship_switch.simulation import Settings, Simulation
 
         self._place = place
@@ -140,6 +145,7 @@ class Demonstration:
             flush_s=FLUSH_S,
         )  # fmt: skip
         self._switch = Simulation(settings)
+        self._browsing = Browsing(config, OPENS_ON, wanted=page)
         self._sought: Call | None = None
         self._ask_at = 0.0
         self._found: Found | None = None
@@ -149,7 +155,7 @@ class Demonstration:
     def run(self, seconds: float | None, ending: threading.Event, display: Display) -> Sight:
         """Until `seconds` are over or `ending` is set. All children have ended when this returns or raises."""
         until = time.monotonic() + seconds if seconds is not None else float("inf")
-        with self._agent_at_work() as agent:
+        with self._browsing, self._agent_at_work() as agent:
             with _at_work(self._switch) as switch:
                 while switch.is_alive() and (left := until - time.monotonic()) > 0 and not ending.wait(min(LOOK_EVERY_S, left)):
                     self._look(agent, display)
@@ -200,7 +206,7 @@ class Demonstration:
         sight = Sight(
             elapsed_s=time.monotonic() - self._began, made=made.calls, answered=made.answered,
             stored=status.stored + status.duplicate - self._before, dead=status.dead, unread_bytes=status.unread_bytes,
-            files=len(status.files), state=status.state, found=self._found,
+            files=len(status.files), state=status.state, found=self._found, page=self._browsing.look(status.stored),
             recent=list(self._store.search(Query(from_ms=now_ms - 600_000, to_ms=now_ms + 60_000, limit=RECENT))),
         )  # fmt: skip
         display.show(sight)
@@ -284,8 +290,12 @@ class _Lines:
     def __init__(self) -> None:
         self._next_s = 0.0
         self._told: Found | None = None
+        self._page = ""
 
     def show(self, sight: Sight) -> None:
+        if sight.page != self._page:
+            self._page = sight.page
+            click.echo(f"{sight.elapsed_s:5.1f} s  look at it: {self._page}")
         if sight.found is not None and self._told is None:
             self._told = sight.found
             after = f"found by its number {sight.found.after_s:.1f} s after it ended"
@@ -330,7 +340,8 @@ def _screen(sight: Sight) -> Group:
     found = "looking up a call just made…"
     if sight.found is not None:
         found = f"found by its number {sight.found.after_s:.1f} s after it ended: {_call(sight.found.hit)}"
-    return Group(counts, Text(), calls, Text(), Text(found), Text("Ctrl-C ends the demo", style="dim"))
+    page = [Text(f"look at it: {sight.page}")] if sight.page else []
+    return Group(counts, Text(), calls, Text(), Text(found), *page, Text("Ctrl-C ends the demo", style="dim"))
 
 
 def _parts(hit: Hit) -> tuple[str, ...]:
@@ -362,6 +373,7 @@ def _say_more(config: Path, last: Sight, ours: bool) -> None:
         "search --answered --limit 20",
         "stats --by callee_gateway",
         "status --files",
+        "browse",
     ):
         name, _, rest = words.partition(" ")
         click.echo(f"  {program} {name} -c {config} {rest}")
