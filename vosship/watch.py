@@ -28,6 +28,9 @@ log = logging.getLogger("vosship.watch")
 LOOK_EVERY_S = 15.0
 """Chosen: within a scrape interval; a look at 2,048 files takes about 30 ms."""
 
+QUIET_LOOK_S = 300.0
+"""Chosen: between two looks while nothing happens, so that 2,048 finished files cost nothing measurable."""
+
 LOOK_AT_LEAST_S = 2.0
 """Chosen: between two looks when an unread file is about to go, as with intervals of seconds."""
 
@@ -68,10 +71,23 @@ class Watch:
                 self._note_disks()
                 soonest_s = min((each.forecast.next_deletion_s for each in seen if each.forecast), default=LOOK_EVERY_S)
                 await asyncio.sleep(min(LOOK_EVERY_S, max(LOOK_AT_LEAST_S, soonest_s / 4)))
+                await self._while_quiet(seen)
         finally:
             if server:
                 server.shutdown()
                 server.server_close()
+
+    async def _while_quiet(self, seen: Sequence[PipelineStatus]) -> None:
+        """Put the next look off while it would show what this one did: nothing unread, nothing settled, outputs answering."""
+        if any(each.unread_bytes for each in seen):
+            return
+        settled = [running.counts.copy() for running in self._running]
+        until = time.monotonic() + QUIET_LOOK_S
+        while time.monotonic() < until:
+            trouble = any(running.delivery.unreachable or running.failure for running in self._running)
+            if trouble or settled != [running.counts for running in self._running]:
+                return
+            await asyncio.sleep(LOOK_AT_LEAST_S)
 
     def _note(self, status: PipelineStatus) -> None:
         metrics, name = self._application.telemetry, status.name
