@@ -118,7 +118,8 @@ def estimate(db: Any, carrier: CarrierMap) -> Offset:
     reach = round(carrier.tolerance.answer_s * 1000)
     best = db.execute(
         "SELECT a.s, count(*) AS c FROM (SELECT DISTINCT d // 1000 AS s FROM apart) a"
-        f" JOIN apart b ON b.d BETWEEN a.s * 1000 - {reach} AND a.s * 1000 + {reach} GROUP BY a.s ORDER BY c DESC, abs(a.s), a.s LIMIT 1"
+        f" JOIN apart b ON b.d BETWEEN a.s * 1000 - {reach} AND a.s * 1000 + {reach}"
+        " GROUP BY a.s ORDER BY c DESC, abs(a.s), a.s LIMIT 1"
     ).fetchone()
     if best is None or best[1] < ENOUGH_PAIRS:
         return Offset(0.0, False, 0 if best is None else best[1], 0.0, "too few calls are unique on both sides to tell the clocks")
@@ -135,12 +136,11 @@ def pair(db: Any, carrier: CarrierMap, offset: Offset) -> None:
     """Pair calls one to one: same numbers, nearest answer first; then without the caller's number, which carriers rewrite."""
     db.execute("CREATE TABLE pairs (o BIGINT, t BIGINT, caller_differs BOOLEAN)")
     passes = [("callee, caller", False), ("callee", True)] if carrier.columns.caller is not None else [("callee", False)]
+    shift, reach = round(offset.seconds * 1000), round(carrier.tolerance.answer_s * 1000)
     for numbers, differs in passes:
+        ask = _NEAREST.format(numbers=numbers, differs=differs, offset=shift, reach=reach)
         for _ in range(ROUNDS):
-            found = db.execute(_NEAREST.format(
-                numbers=numbers, differs=differs, offset=round(offset.seconds * 1000), reach=round(carrier.tolerance.answer_s * 1000)
-            )).fetchone()[0]  # fmt: skip
-            if not found:
+            if not db.execute(ask).fetchone()[0]:
                 break
 
 

@@ -20,8 +20,8 @@ COLOURS = {
 }  # fmt: skip
 """Told apart by the colour-blind and in grey (after M. Okabe and K. Ito, Color Universal Design, 2008)."""
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 1000, 260, 56, 34, 12
-"""The chart's measures in its own units."""
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, WIDEST = 1000, 260, 56, 34, 12, 120
+"""The chart's measures in its own units; WIDEST: an hour's share of the width at most."""
 
 
 def render(report: Report) -> str:
@@ -119,7 +119,7 @@ def chart(hours: Sequence[Group]) -> str:
         return '<p class="quiet">No hour has a difference.</p>'
     most = max(sum(group.classes.get(word, 0) for word in words) for group in hours)
     top = _round_up(most)
-    step = (WIDTH - LEFT) / len(hours)
+    step = min((WIDTH - LEFT) / len(hours), WIDEST)
     drawn = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Differences by hour" font-size="11" fill="#59636e">']
     for share in (0, 0.5, 1):
         y = _y(share * top, top)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ EXITS = {"equal": 0, "different": 3, "cannot_judge": 4}
 @json_option
 @click.option("--left", required=True, metavar="NAME", help="An input or output; NAME:CHANNEL of a store; several with commas.")
 @click.option("--right", required=True, metavar="NAME", help="Likewise; or with --map another carrier's file.")
+@click.option("--map", "map_path", type=click.Path(dir_okay=False, path_type=Path), help="How to read another carrier's file.")
 @click.option("--grace-s", type=click.FloatRange(0), default=300.0, show_default=True, help="A call may be on its way so long.")
 @click.option("--as-of", default="", metavar="TIME", help="When the copies were taken.  [default: their last sign of life]")
 @click.option("--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), help="Write every difference to this file.")
@@ -43,6 +45,8 @@ def command(as_json: bool, left: str, right: str, **options: Any) -> int:
 
     asking = _Reconciling.of(f"{left} against {right}", options)
     window = asking.window
+    if options["map_path"]:
+        return _carrier(asking, left, right, options, as_json)
     shown = {"from": window.start.isoformat(), "to": window.end.isoformat(), "timezone": window.zone.key, "time": window.time}
     asked = Asked(
         from_ms=window.from_ms, to_ms=window.to_ms, zone=window.zone, window=shown, grace_s=options["grace_s"],
@@ -60,7 +64,20 @@ def command(as_json: bool, left: str, right: str, **options: Any) -> int:
         from vosship_reconcile.page import render
 
         _write(options["html_path"], render(report))
-    _print(report, as_json)
+    from vosship_reconcile.text import lines
+
+    _show(report, lines(report), as_json)
+    return EXITS[report.verdict]
+
+
+def _carrier(asking: _Reconciling, left: str, right: str, options: dict[str, Any], as_json: bool) -> int:
+    from vosship.commands.carrier import compare
+    from vosship_reconcile import carrier_report
+
+    report = compare(asking.application, asking.window, left, right, asking.sifting, options)
+    if options["html_path"]:
+        _write(options["html_path"], carrier_report.render(report))
+    _show(report, carrier_report.lines(report), as_json)
     return EXITS[report.verdict]
 
 
@@ -73,15 +90,13 @@ def _write(path: Path, text: str) -> None:
         raise FatalError(f"cannot write {path}: {error.strerror}", hint="--html names another file") from error
 
 
-def _print(report: Any, as_json: bool) -> None:
+def _show(report: Any, text: Iterable[str], as_json: bool) -> None:
     if as_json:
         import msgspec
 
         click.echo(msgspec.json.encode(report).decode())
         return
-    from vosship_reconcile.text import lines
-
-    for line in lines(report):
+    for line in text:
         click.echo(line)
 
 
