@@ -69,6 +69,7 @@ class DirectoryModel:
         self.uncompared: dict[str, bytes] = {}
         """Content of the files that had their settled size when the agent started (see `saw`); empty it when it has read all."""
         self._seen: dict[str, tuple[int, bytes]] = {}
+        self._overwritten: dict[str, tuple[int, list[Place]]] = {}
         self.same_inodes = 0
         self._largest: dict[str, int] = {}
         self._halves: set[tuple[str, int, bytes]] = set()
@@ -226,12 +227,11 @@ class DirectoryModel:
         """
         if settled is not None:
             self.uncompared = {base: text for base, text in self.files.items() if settled.get(base) == len(text) > 0}
+        for kept, lines in self._overwritten.values():
+            if kept or not held:
+                self.overgrown.update(lines)
+        self._overwritten.clear()
         for base, content in self.files.items():
-            inode, before = self._seen.get(base, (0, b""))
-            if inode == self._inode(base) and not content.startswith(before):
-                kept = next((at for at, (old, new) in enumerate(zip(before, content, strict=False)) if old != new), len(content))
-                if kept or not held:
-                    self.overgrown.update(line for line in places(base, 0, before) if kept < _end(line) <= len(content))
             if self.uncompared.get(base) != content:
                 self.owed.update(places(base, 0, content))
         self.overgrown -= {place for base, content in self.files.items() for place in places(base, 0, content)}
@@ -242,6 +242,7 @@ class DirectoryModel:
         self.owed.clear()
         self.overgrown.clear()
         self._seen.clear()
+        self._overwritten.clear()
 
     def check(self, delivered: Iterable[Place], halves: Iterable[Place], lost: Iterable[Span]) -> Account:
         """Hold what came out against what was written.
@@ -271,6 +272,10 @@ class DirectoryModel:
         self.files = dict(sorted(self.files.items()))
         self._largest[base] = max(self._largest.get(base, 0), len(content))
         self.written.update(places(base, 0, content))
+        inode, before = self._seen.get(base, (0, b""))
+        if inode == path.stat().st_ino:  # what stood at the last look and where other bytes stand now
+            kept = next((at for at, (old, new) in enumerate(zip(before, content, strict=False)) if old != new), len(content))
+            self._overwritten[base] = kept, [line for line in places(base, 0, before) if kept < _end(line) <= len(content)]
         start = content.rfind(b"\n") + 1
         if content[start:]:
             self._halves.add((base, start, content[start:]))

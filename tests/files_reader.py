@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,6 +83,11 @@ class Reader:
         self.waiting.extend(taken)
         return taken
 
+    def step(self) -> list[Block | Gone]:
+        """Look, and read all there is."""
+        self.look()
+        return self.take()
+
     def settle(self) -> None:
         """What was read is durable."""
         for item in self.waiting:
@@ -138,3 +143,18 @@ class Reader:
             assert item.cut or item.end - item.offset == len(item.data)
             assert item.cut or item.unterminated or item.data.endswith(b"\n")
             at[key] = item.end
+
+
+def blocks(items: Iterable[Block | Gone]) -> list[tuple[str, int, bytes]]:
+    """File, offset and bytes of the blocks."""
+    return [(item.stream.base, item.offset, item.data) for item in items if isinstance(item, Block)]
+
+
+def gones(items: Iterable[Block | Gone]) -> list[Gone]:
+    """The ends."""
+    return [item for item in items if isinstance(item, Gone)]
+
+
+def content(items: Iterable[Block | Gone], generation: int) -> bytes:
+    """What came out of one generation, of whatever streams, in order."""
+    return b"".join(item.data for item in items if isinstance(item, Block) and item.stream.generation == generation)

@@ -5,6 +5,7 @@ It reads no lines (`reading` does), and it leaves the ends and beginnings of gen
 
 from __future__ import annotations
 
+import fnmatch
 import logging
 from collections.abc import Callable
 
@@ -50,11 +51,14 @@ class Looking:
         self._folder_problems: dict[str, str] = {}
         self._listed_at = float("-inf")
         self._first = True
+        self._awaited: set[str] = set()  # known streams of folders that cannot be read yet
+        self._newest: set[str] = set()  # the newest files at the look before
 
     def look(self) -> None:
         """See what changed in the directories, and take note of it. Never raises for what a file system can do."""
         now = self._now()
         full = not 0 <= now - self._listed_at < self._options.rescan_s
+        self._newest = self._directory.newest
         changes = self._directory.look(full=full)
         if full:
             self._listed_at = now
@@ -65,6 +69,8 @@ class Looking:
         else:
             for name, (before, entry) in changes.entries.items():
                 self._note(name, before, entry, now)
+        if self._awaited:
+            self._miss()
         self._roster.wake_tails(now)
         if changes.listed or full:
             self._hold()
@@ -82,14 +88,21 @@ class Looking:
         for name, kept in rescued.items():
             if name not in entries:
                 self._meet_rescued(kept, None, now)
-        for name, position in self._known.items():
+        self._awaited = set(self._known) - self._roster.tracks.keys()
+
+    def _miss(self) -> None:
+        """Of what is known and was not met at the start: it is gone, once its folder can be read."""
+        for name in sorted(self._awaited):
+            if any(_lies_in(name, folder) for folder in self._directory.problems):
+                continue
+            self._awaited.discard(name)
             if name in self._roster.tracks:
                 continue
-            stream = position.stream
-            order = (stream.starts_at or 0.0, stream.base, stream.name)
-            track = self._roster.tracks[name] = Track(stream, order, None, position.offset, position.proof)
+            position = self._known[name]
+            order = (position.stream.starts_at or 0.0, position.stream.base, name)
+            track = self._roster.tracks[name] = Track(position.stream, order, None, position.offset, position.proof)
             track.gone = position.gone
-            if not position.gone and not any(name.startswith(folder + "/") for folder in self._directory.problems):
+            if not position.gone:
                 self._roster.out.append(self._missed(track))
 
     def _meet(self, name: str, entry: Entry, now: float) -> None:
@@ -236,7 +249,7 @@ class Looking:
                 track.seen_bytes = size  # at most half a line was withdrawn
             else:
                 track.cut_short(size)
-        track.was_newest = track.stream.name in self._directory.newest
+        track.was_newest = track.stream.name in self._newest
         self._roster.pend(track)
 
     def _take_rescued(self, track: Track, kept: Entry) -> bool:
@@ -303,3 +316,9 @@ class Looking:
         for folder in self._folder_problems.keys() - problems.keys():
             self._log.info("directory can be read again", extra={"directory": folder})
         self._folder_problems = dict(problems)
+
+
+def _lies_in(name: str, folder: str) -> bool:
+    """Whether a stream's file lies in the folder, which may be a glob itself."""
+    parent = name.rpartition("/")[0]
+    return parent == folder or fnmatch.fnmatchcase(parent, folder)

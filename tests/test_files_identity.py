@@ -1,0 +1,246 @@
+"""The input `files`: when a file is still the one that was read, and what follows when it is not."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from directory_model import DirectoryModel
+from files_reader import Clock, Reader, blocks, content, gones, make
+
+from vosship.events import Block
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> DirectoryModel:
+    """An empty CDR directory."""
+    return DirectoryModel(tmp_path / "cdr")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands."""
+    return Clock()
+
+
+def test_rewritten_is_a_new_generation(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """Other content in the same inode, open or after a restart, is read from 0 in the next generation."""
+    model.append(10)
+    reader = Reader(make(tmp_path, clock))
+    reader.look()
+    reader.take()
+    reader.settle()
+    model.rewrite("2026042600.txt", 12)
+    reader.look()
+    again = [item for item in reader.take() if isinstance(item, Block)]
+    assert [(item.stream.generation, item.offset, item.end) for item in again] == [(2, 0, 480)]
+    reader.settle()
+    model.rewrite("2026042600.txt", 13)
+    reader.restart()
+    reader.look()
+    again = [item for item in reader.take() if isinstance(item, Block)]
+    assert [(item.stream.generation, item.offset, item.end) for item in again] == [(3, 0, 520)]
+
+
+def test_copy_is_the_same_stream(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """Another inode with the same content goes on where it was, open or after a restart."""
+    model.append(10)
+    reader = Reader(make(tmp_path, clock))
+    reader.look()
+    reader.take()
+    reader.settle()
+    model.copy_over("2026042600.txt")
+    model.append(1)
+    reader.look()
+    assert [(item.stream.generation, item.offset) for item in reader.take()] == [(1, 400)]
+    reader.settle()
+    model.copy_over("2026042600.txt")
+    reader.restart()
+    reader.look()
+    assert reader.take() == []
+
+
+def test_gzip_is_the_same_stream(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """A file compressed half-way goes on in its plain offsets under its plain name; the plain file wins over both."""
+    model.append(1000)
+    model.new_hour()
+    reader = Reader(make(tmp_path, clock, block_bytes=4096, max_line_bytes=1024))
+    reader.look()
+    reader.take(3)
+    reader.settle()
+    model.compress("2026042600.txt")
+    reader.restart()
+    reader.look()
+    items = [item for item in reader.take() if isinstance(item, Block)]
+    reader.settle()
+    reader.check_tiling()
+    assert items[0].offset > 0
+    assert items[-1].end == 40_000
+    assert items[-1].stream.path.endswith(".txt.gz")
+    assert not items[-1].stream.name.endswith(".gz")
+    reader.restart()
+    reader.look()
+    assert reader.take() == []
+    (tmp_path / "cdr" / "2026042600.txt").write_bytes(model.files["2026042600.txt"])
+    clock.at += 60
+    reader.look()
+    assert reader.take() == []
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_gzip_members_and_damage(
+    tmp_path: Path, model: DirectoryModel, clock: Clock, members: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Joined archives are read through; a damaged one as far as it goes, said once, and again when it is mended."""
+    text = b"".join(b"%06d|some call\n" % number for number in range(50_000))
+    parts = [text[at : at + len(text) // members + 1] for at in range(0, len(text), len(text) // members + 1)]
+    packed = b"".join(gzip.compress(part) for part in parts)
+    archive = tmp_path / "cdr" / "2026042600.txt.gz"
+    archive.write_bytes(packed[: len(packed) * 2 // 3])
+    model.skip_hour()
+    model.append(1)
+    reader = Reader(make(tmp_path, clock))
+    reader.look()
+    reader.take()
+    for _ in range(3):
+        clock.at += 40
+        reader.look()
+        reader.take()
+    assert 0 < sum(len(data) for base, _, data in blocks(reader.waiting) if base == "2026042600.txt") < len(text)
+    said = [record for record in caplog.records if "damaged" in record.message]
+    assert len(said) == 1
+    archive.write_bytes(packed)
+    clock.at += 40
+    reader.look()
+    reader.take()
+    reader.settle()
+    reader.check_tiling()
+    whole = b"".join(data for base, _, data in blocks(reader.events) if base == "2026042600.txt")
+    assert whole.startswith(text[:1000])
+    assert b"".join(place.line for place in reader.lines() if place.base == "2026042600.txt")[-16:] == text[-16:]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("number", [0, -1])
+def test_one_line_changed_in_place(tmp_path: Path, model: DirectoryModel, clock: Clock, number: int, restarted: bool) -> None:
+    """Another first line, or another last one, at the same length and in the same inode: read anew from its beginning."""
+    base = model.append(50)
+    reader = Reader(make(tmp_path, clock))
+    reader.step()
+    reader.settle()
+    model.patch(base, number)
+    if restarted:
+        reader.restart()
+    items = reader.step()
+    assert content(items, 2) == model.files[base]
+    assert [gone.lost_bytes for gone in gones(items)] == [0]
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_changed_just_before_it_was_deleted(tmp_path: Path, model: DirectoryModel, clock: Clock, number: int) -> None:
+    """A file held open, half read, whose first or last line changes just before its name goes: all it held comes out."""
+    base = model.append(100)
+    reader = Reader(make(tmp_path, clock, block_bytes=1024, max_line_bytes=1024))
+    reader.look()
+    reader.take(1)
+    model.patch(base, number)
+    last = model.files[base]
+    model.delete(base)
+    items = reader.step()
+    came = content(items, 2) if number == 0 else content(reader.waiting, 1)
+    assert came == last
+
+
+def test_copied_in_the_middle_of_a_line(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """A half last line is not taken from the file that a copy replaced: the copy goes on with it."""
+    base = model.append(2, cut_bytes=7)
+    reader = Reader(make(tmp_path, clock))
+    reader.step()
+    model.copy_over(base)
+    assert reader.step() == []
+    model.finish(base)
+    items = reader.step()
+    assert [(item.offset, item.data.count(b"\n"), item.unterminated) for item in items] == [(40, 1, False)]
+
+
+def test_live_file_deleted_in_the_middle_of_a_line(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """The half last line of the newest file was never whole: it is named as lost and not taken."""
+    model.new_hour()
+    base = model.append(1)
+    reader = Reader(make(tmp_path, clock))
+    reader.step()
+    model.append(1, cut_bytes=7)
+    reader.step()
+    model.delete(base)
+    items = reader.step()
+    assert blocks(items) == []
+    assert [(gone.offset, gone.lost_bytes, gone.reason) for gone in gones(items)] == [(40, 33, "deleted with half a line")]
+
+
+def test_old_file_deleted_in_the_middle_of_a_line(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """The half last line of a file that was not the newest is all there will ever be: it is taken, as unterminated."""
+    base = model.append(2, cut_bytes=7)
+    model.new_hour()
+    reader = Reader(make(tmp_path, clock))
+    reader.step()
+    model.delete(base)
+    items = reader.step()
+    assert [(item.offset, item.end, item.unterminated) for item in items if isinstance(item, Block)] == [(40, 73, True)]
+    assert [(gone.offset, gone.lost_bytes) for gone in gones(items)] == [(73, 0)]
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_inode_used_again(tmp_path: Path, model: DirectoryModel, clock: Clock, read: bool) -> None:
+    """Deleted and made again in the same inode between two looks: a read file is read anew, an unread one named as lost."""
+    for _ in range(5):
+        model.new_hour()
+        model.append(5)
+    base = "2026042600.txt"
+    reader = Reader(make(tmp_path, clock, hold_files=0, rescan_s=1.0))
+    reader.look()
+    if read:
+        reader.take()
+    model.recreate(base)
+    assert model.same_inodes == 1
+    clock.at += 1
+    items = reader.step()
+    assert [(gone.stream.base, gone.lost_bytes) for gone in gones(items)] == [(base, 0 if read else 200)]
+    assert content(items, 2) == model.files[base]
+
+
+def test_name_taken_between_look_and_reading(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """An unread file without descriptor that another replaces before its turn is named as lost, and the other is read."""
+    for _ in range(5):
+        model.new_hour()
+        model.append(5)
+    reader = Reader(make(tmp_path, clock, hold_files=0, rescan_s=1.0))
+    reader.look()
+    base = "2026042600.txt"
+    model.delete(base)
+    (tmp_path / "cdr" / ".taken").touch()  # the freed inode
+    model.recreate(model.restore(base))
+    reader.take()
+    clock.at += 1
+    items = reader.step()
+    assert [(gone.stream.base, gone.lost_bytes) for gone in gones(items)] == [(base, 200)]
+    assert content(items, 2) == model.files[base]
+
+
+def test_cut_short_and_gone_on_before_it_moved(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """What a cut file was continued with is not read as its old content, even when the name moves to an archive at once."""
+    base = model.append(50)
+    reader = Reader(make(tmp_path, clock))
+    reader.look()
+    model.truncate(base, 0.5)
+    clock.at += 1
+    reader.look()
+    model.truncate(base, 0.97)
+    model.append(1)
+    model.compress(base)
+    items = reader.step()
+    first = gones(items)[0]
+    assert first.offset <= 1000
+    assert first.offset + first.lost_bytes == 2000
+    assert model.files[base].startswith(content(items, 1))
+    assert content(items, items[-1].stream.generation) == model.files[base]
