@@ -222,6 +222,7 @@ class Looking:
                 self._roster.out.append(self._roster.rewritten(track))
                 return
         if size >= track.seen_bytes or (track.caught_up and size >= track.offset):
+            track.caught_up = track.caught_up and size <= track.seen_bytes
             track.sure_bytes, track.seen_bytes = track.seen_bytes, size  # at most half a line was withdrawn
         else:
             track.cut_short(size)
