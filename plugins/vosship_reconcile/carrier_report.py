@@ -198,7 +198,8 @@ def render(report: CarrierReport) -> str:
 def _body(report: CarrierReport) -> Iterator[str]:
     yield f"<h1>{escape(report.left.name)} against {escape(report.right.name)}</h1>"
     window = report.window
-    yield f'<div class="quiet">calls answered {escape(window["from"])} to {escape(window["to"])}, {escape(window["timezone"])}</div>'
+    when = f"calls answered {window['from']} to {window['to']}, {window['timezone']}"
+    yield f'<div class="quiet">{escape(when)}</div>'
     yield f'<div class="verdict {report.verdict}">{escape(report.sentence)}</div>'
     yield f"<p>{escape(clock(report.clock_offset))}</p>"
     sides = [(side.name, f"{side.records:,}", f"{side.seconds:,.1f}") for side in (report.left, report.right)]

@@ -21,25 +21,28 @@ NEIGHBOURS_MS = 60_000
 """And how far from each other they may lie (chosen: a delay of an hour ago says nothing)."""
 
 
+IN_FLIGHT_MS = 2000
+"""What was sent and had not been kept when a receiver died (chosen: a second on the way, and stops are whole seconds)."""
+
+
 def missed(db: Any, side: int, attendance: Attendance) -> list[Gap]:
     """The spans of stop times whose calls cannot have arrived."""
     first_ms, last_ms = round(attendance.first_at * 1000), round(attendance.last_at * 1000)
-    found = [Gap(from_ms=None, to_ms=_after(db, side, first_ms), reason="before the receiver's first sign of life")]
+    lags = _lags(db, side, first_ms, before=False)
+    begins = first_ms if lags is None else first_ms - lags[1]
+    found = [Gap(from_ms=None, to_ms=begins, reason="before the receiver's first sign of life")]
     for begin, end in attendance.absences:
         away_ms, back_ms = round(begin * 1000), round(end * 1000)
         lags = _lags(db, side, away_ms, before=True)
-        start = None if lags is None else away_ms - lags[1]
+        start = None if lags is None else away_ms - lags[0] - IN_FLIGHT_MS
         text = f"the receiver was away for {(back_ms - away_ms) / 1000:.1f} s"
-        found.append(Gap(from_ms=start, to_ms=_after(db, side, back_ms), reason=text))
+        # The least delay after it: what was in flight when it began is sent again first, and is older than what was dropped.
+        back = _lags(db, side, back_ms, before=False)
+        found.append(Gap(from_ms=start, to_ms=back_ms if back is None else back_ms - back[0], reason=text))
     lags = _lags(db, side, last_ms, before=True)
     edge = last_ms if lags is None else last_ms - lags[0]
     found.append(Gap(from_ms=edge + 1, to_ms=None, reason="after the receiver's last sign of life"))
     return found
-
-
-def _after(db: Any, side: int, back_ms: int) -> int | None:
-    lags = _lags(db, side, back_ms, before=False)
-    return back_ms if lags is None else back_ms - lags[0]
 
 
 def _lags(db: Any, side: int, at_ms: int, *, before: bool) -> tuple[int, int] | None:
