@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -56,7 +56,7 @@ class Place:
         return Application(found, now) if now else Application(found)
 
     def simulate(
-        self, calls: int, *, faults: frozenset[str] = frozenset(), transport: str = "tcp", **settings: Any
+        self, calls: int, *, faults: frozenset[str] = frozenset(), transport: Literal["tcp", "udp"] = "tcp", **settings: Any
     ) -> dict[str, int]:
         """Write files and forward the same calls to a real receiver; returns the simulator's own classes."""
 

@@ -97,12 +97,12 @@ class Comparison:
         db, asked = self._db, self._asked
         figures.add_up(db)
         counted = figures.classes(db)
-        shown = []
+        shown, span = [], (asked.from_ms, asked.to_ms)
         for number in (0, 1):
             one = figures.side(db, number, self.names[number])
-            one.gaps = report.spans(db, number, gaps[number], asked.from_ms, asked.to_ms, asked.zone)
+            one.gaps = report.spans(db, (gaps[0], gaps[1]), number, span, asked.zone)
             shown.append(one)
-        both = _overlap(shown)
+        both = any(report.meets(one, two, span) for one in gaps[0] for two in gaps[1])
         verdict = judge(counted, both or not (shown[0].records or shown[1].records))
         return Report(
             verdict=verdict,
@@ -173,8 +173,3 @@ def _meet(one: Gap, two: Gap) -> Gap | None:
     if begin is not None and end is not None and begin >= end:
         return None
     return Gap(from_ms=begin, to_ms=end, reason=f"{one.reason}; {two.reason}")
-
-
-def _overlap(sides: Sequence[SideReport]) -> bool:
-    """Whether both sides have a gap at one time."""
-    return any(one.from_ < two.to and two.from_ < one.to for one in sides[0].gaps for two in sides[1].gaps)

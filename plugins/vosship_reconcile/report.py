@@ -14,6 +14,7 @@ from vosship.documents import utc_text
 from vosship.standing import Gap
 from vosship_reconcile.columns import FURTHER, TEXTS, Terms
 from vosship_reconcile.comparison import CLASSES
+from vosship_reconcile.gaps import IN_FLIGHT_MS
 from vosship_reconcile.shapes import Span
 from vosship_reconcile.staging import quoted
 
@@ -21,21 +22,41 @@ SAMPLES = 5
 """Calls shown of each class (chosen: enough to see a pattern, few enough to read)."""
 
 
-def spans(db: Any, number: int, gaps: Sequence[Gap], from_ms: int, to_ms: int, zone: ZoneInfo) -> list[Span]:
-    """The gaps of a side that meet the window, clipped to it, with what the other side has in them.
+def spans(db: Any, gaps: tuple[Sequence[Gap], Sequence[Gap]], number: int, window: tuple[int, int], zone: ZoneInfo) -> list[Span]:
+    """The gaps of a side that mean something within the window, clipped to it, with the other side's calls in them.
 
-    A gap without an end on one side is left out where the other side has nothing in it: there both copies begin, or end.
+    A gap in which neither side has a call means nothing: the copies begin or end there, or it was a quiet minute. Unless the
+    other side has a gap there too: then nobody knows.
     """
     found = []
-    for gap in gaps:
-        begin, end = max(from_ms, gap.from_ms or from_ms), min(to_ms, to_ms if gap.to_ms is None else gap.to_ms)
+    for gap in gaps[number]:
+        begin, end = _clipped(gap, window)
         if begin >= end:
             continue
+        span = [begin, end]
         ask = 'SELECT count(*) FROM rest WHERE class = \'cannot_judge\' AND side = ? AND "stopTime" >= ? AND "stopTime" < ?'
-        calls = db.execute(ask, [1 - number, begin, end]).fetchone()[0]
-        if calls or (gap.from_ms is not None and gap.to_ms is not None):
+        calls = db.execute(ask, [1 - number, *span]).fetchone()[0]
+        inner = [begin + IN_FLIGHT_MS, end]  # its edge reaches back over calls that were received
+        heard = db.execute('SELECT count(*) FROM copies WHERE "stopTime" >= ? AND "stopTime" < ?', inner).fetchone()[0]
+        if calls or (is_bounded(gap) and (heard or any(meets(gap, other, window) for other in gaps[1 - number]))):
             found.append(Span(_local(begin, zone), _local(end, zone), gap.reason, calls))
     return sorted(found, key=lambda span: (span.from_, span.to, span.reason))
+
+
+def is_bounded(gap: Gap) -> bool:
+    """Whether it lies between two times at which the source was there."""
+    return gap.from_ms is not None and gap.to_ms is not None
+
+
+def meets(one: Gap, two: Gap, window: tuple[int, int]) -> bool:
+    """Whether two gaps between known times overlap within the window: then neither side knows what happened."""
+    (begin, end), (other_begin, other_end) = _clipped(one, window), _clipped(two, window)
+    return is_bounded(one) and is_bounded(two) and max(begin, other_begin) < min(end, other_end)
+
+
+def _clipped(gap: Gap, window: tuple[int, int]) -> tuple[int, int]:
+    begin = window[0] if gap.from_ms is None else max(window[0], gap.from_ms)
+    return begin, window[1] if gap.to_ms is None else min(window[1], gap.to_ms)
 
 
 _SHOWN = ("stopTime", "startTime", "holdTime", *TEXTS, *FURTHER, "file", "at_byte", "arrival_ms", "id")
