@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from directory_model import DirectoryModel
 from files_reader import Clock, Reader, blocks, content, gones, make
-from unprivileged import as_nobody, needs_root
+from unprivileged import NOBODY, as_nobody, needs_root
 
 from vosship.events import Position, Stream
 from vosship_files import rescue as module
@@ -132,23 +132,39 @@ def test_copied_where_a_link_is_refused(
     assert [path.name for path in (tmp_path / "rescue").iterdir() if path.name.endswith(".partial")] == []
 
 
+def test_check_tries_the_rescue_directory(tmp_path: Path, memory: Path, model: DirectoryModel, clock: Clock) -> None:
+    """`check` says whether files will be linked or copied, by trying, and leaves nothing behind."""
+    model.append(1)
+    said = []
+    for target in (tmp_path / "rescue", memory / "rescue"):
+        remark = list(make(tmp_path, clock, rescue_dir=str(target)).check())[-1]
+        said.append((remark.level, remark.text.partition(": ")[2]))
+    assert said == [
+        ("good", "files at risk are hard-linked"),
+        ("warn", "files at risk are copied (another file system or mount)"),
+    ]
+    assert [path.name for folder in (tmp_path, memory) for path in folder.iterdir()] == ["cdr"]
+
+
 @needs_root
 def test_copied_from_the_switchs_user(open_dir: Path, clock: Clock) -> None:
     """As an unprivileged user, to whom `protected_hardlinks` refuses the switch's files, the agent keeps copies of them."""
     model = DirectoryModel(open_dir / "cdr")
     (open_dir / "rescue").mkdir()
-    os.chown(open_dir / "rescue", 65534, 65534)
+    os.chown(open_dir / "rescue", NOBODY, NOBODY)
     for _ in range(3):
         model.new_hour()
         model.append(10)
 
-    def work() -> list[int]:
-        Reader(make(open_dir, clock, rescue_dir="rescue")).look()
-        return [path.stat().st_uid for path in (open_dir / "rescue").iterdir()]
+    def work() -> tuple[list[int], str]:
+        files = make(open_dir, clock, rescue_dir="rescue")
+        Reader(files).look()
+        return [path.stat().st_uid for path in (open_dir / "rescue").iterdir()], list(files.check())[-1].text
 
-    owners = as_nobody(work)
+    owners, said = as_nobody(work)
     refused = Path("/proc/sys/fs/protected_hardlinks").read_text().strip() == "1"
-    assert owners == [65534 if refused else 0] * 2
+    assert owners == [NOBODY if refused else 0] * 2
+    assert ("copied (fs.protected_hardlinks" in said) == refused
 
 
 def test_a_copy_follows_its_file(tmp_path: Path, memory: Path, model: DirectoryModel, clock: Clock) -> None:

@@ -1,11 +1,10 @@
 """What `vosship check` says of the CDR directory, in the order in which an operator would look.
 
-It changes nothing, apart from one empty file of its own that it links and removes to try the rescue directory.
+It changes nothing, apart from a second name of one file, made and removed again to try the rescue directory.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import pwd
@@ -31,7 +30,7 @@ def examine(options: Options, patterns: Sequence[Pattern], zone: ZoneInfo, conte
     else:
         yield from _silence(patterns, context, family)
     if options.rescue_dir is not None:
-        yield from _rescue(context.base_dir / options.rescue_dir, patterns, entries)
+        yield from _rescue(context.base_dir / options.rescue_dir, entries)
 
 
 def user() -> str:
@@ -127,33 +126,31 @@ def _rights(folder: Path) -> str:
     return ", ".join(shown)
 
 
-def _rescue(target: Path, patterns: Sequence[Pattern], entries: list[Entry]) -> Iterator[Remark]:
-    folder = Path(entries[0].folder if entries else patterns[0].folder)
+def _rescue(target: Path, entries: list[Entry]) -> Iterator[Remark]:
     try:
         nearest = next(parent for parent in [target, *target.parents] if parent.exists())
-        with tempfile.NamedTemporaryFile(dir=nearest, prefix=".vosship-check-"):
-            same = nearest.stat().st_dev == folder.stat().st_dev
+        with tempfile.TemporaryDirectory(dir=nearest, prefix=".vosship-check-") as trial:
+            refused = _refusal(entries[0], Path(trial)) if entries else None
     except OSError as error:
         yield Remark("bad", f"rescue_dir {target} cannot be written: {error.strerror}", "choose a directory of the agent's own")
         return
-    if same and entries and _may_link(entries[-1]):
+    if refused:
+        yield Remark("warn", f"rescue_dir {target}: files at risk are copied ({refused})", "copies take rescue_max_bytes of disk")
+    elif entries:
         yield Remark("good", f"rescue_dir {target}: files at risk are hard-linked")
-    else:
-        reason = "another file system" if not same else "fs.protected_hardlinks forbids links to another user's files"
-        yield Remark("warn", f"rescue_dir {target}: files at risk are copied ({reason})", "copies take rescue_max_bytes of disk")
 
 
-def _may_link(entry: Entry) -> bool:
-    """Whether the kernel lets this user link the file (proc(5), protected_hardlinks: own it, or read and write it)."""
-    protected = "0"
-    with contextlib.suppress(OSError):
-        protected = Path("/proc/sys/fs/protected_hardlinks").read_text().strip()
-    if protected == "0" or os.geteuid() == 0:
-        return True
+def _refusal(entry: Entry, folder: Path) -> str | None:
+    """Why the file cannot have a second name in the folder, found out by trying."""
     try:
-        return Path(entry.path).stat().st_uid == os.geteuid() or os.access(entry.path, os.R_OK | os.W_OK)
-    except OSError:
-        return False
+        os.link(entry.path, folder / entry.base)
+    except OSError as error:
+        known = {
+            errno.EXDEV: "another file system or mount",
+            errno.EPERM: "fs.protected_hardlinks forbids it for files of others",
+        }
+        return reasons.get(error.errno or 0, str(error.strerror))
+    return None
 
 
 def _span(seconds: float) -> str:
