@@ -145,7 +145,7 @@ def _refusal(entry: Entry, folder: Path) -> str | None:
     try:
         os.link(entry.path, folder / entry.base)
     except OSError as error:
-        known = {
+        reasons = {
             errno.EXDEV: "another file system or mount",
             errno.EPERM: "fs.protected_hardlinks forbids it for files of others",
         }
