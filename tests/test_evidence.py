@@ -81,7 +81,7 @@ def test_claims_rest_on_fields_and_carry_their_caveats(place: Place) -> None:
     assert any("ALG" in caveat for caveat in claims["Who hung up?"]["caveats"])
     assert claims["Was it answered?"]["answer"].startswith("yes, at ")
     assert f"{int(cells[4]):,} ms" in claims["How long was the conversation?"]["answer"]
-    assert any("last gateway" in caveat for caveat in claims["Which way did it go?"]["caveats"])
+    assert any("only the last" in caveat for caveat in claims["Which way did it go?"]["caveats"])
 
 
 def test_neighbours_are_other_calls_of_the_number(place: Place) -> None:
