@@ -54,6 +54,7 @@ def serve(site: Site, port: int, ready: Callable[[str], None]) -> None:
         raise VosshipError(f"no calls are stored in {site.directory}", hint="`vosship run` stores them; or is --until too early?")
     datasette.add_database(days, name=DATABASE)
     datasette._metadata_local = _metadata(site, columns, hours)
+    _keep_calls_out_of_logs()
     pages = Pages(site)
     pm.register(pages, name=Pages.__name__)
     try:
@@ -63,6 +64,14 @@ def serve(site: Site, port: int, ready: Callable[[str], None]) -> None:
             server.run(sockets=[listener])
     finally:
         pm.unregister(pages)
+
+
+def _keep_calls_out_of_logs() -> None:
+    """Datasette would print every error, a page that is not there too, with all variables: calls among them."""
+    # Not at the top: imported before datasette.app, this module is registered as a plugin while it is still empty.
+    from datasette import handle_exception
+
+    handle_exception.rich = None
 
 
 def _listener(port: int) -> socket.socket:
