@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 import re
 import shutil
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from reconcile_parts import FAULTS, Place, place
+from reconcile_parts import DAY, FAULTS, Place, place
 
 __all__ = ["place"]
 
@@ -232,6 +234,21 @@ def test_every_difference_is_in_the_csv(place: Place) -> None:
     rows = [line.split(",")[0] for line in table.read_text(encoding="utf-8").splitlines()[1:]]
     counted = {word: rows.count(word) for word in truth if word != "matched"}
     assert counted == {**{word: count for word, count in truth.items() if word != "matched"}, "mismatched": 2 * truth["mismatched"]}
+
+
+def test_differences_are_searchable_beside_the_calls(place: Place) -> None:
+    """`--index`: a document a copy that is not matched, found by its channel only; doing it again doubles nothing."""
+    truth = place.simulate(3000, faults=FAULTS)
+    place.ship()
+    for _ in range(2):
+        place.reconcile("cdr", "forward", "--index")
+        _, out = place.run("search", *DAY, "--channel", "reconcile", "--resends", "--limit", "10000", "--json")
+        found = [json.loads(line) for line in out.splitlines()]
+        counted = Counter(one["labels.reconcile_class"] for one in found)
+        assert counted == {word: count for word, count in truth.items() if word != "matched"}
+        assert {one["_index"] for one in found} == {"vos3000-reconcile-2026.04"}
+    _, out = place.run("search", *DAY, "--limit", "10000", "--json")
+    assert not any("reconcile" in line for line in out.splitlines())
 
 
 def test_an_unknown_side_is_a_sentence(place: Place) -> None:

@@ -20,7 +20,8 @@ th,td{text-align:left;padding:.28rem .6rem;border-bottom:1px solid #d8dee4;verti
 th{font-weight:600;border-bottom:2px solid #8c959f}td.n,th.n{text-align:right;white-space:nowrap}
 tr{break-inside:avoid}code,pre{font:12px/1.4 ui-monospace,SFMono-Regular,Menlo,"DejaVu Sans Mono",monospace}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#f6f8fa;padding:.6rem .8rem;border:1px solid #d8dee4}
-td{overflow-wrap:anywhere}mark{background:#fff0c2;padding:0 .15em}svg{width:100%;height:auto}figure{margin:0}
+td{overflow-wrap:anywhere}td:first-child{overflow-wrap:break-word}
+mark{background:#fff0c2;padding:0 .15em}svg{width:100%;height:auto}figure{margin:0}
 .key{display:inline-block;width:.8em;height:.8em;margin:0 .35em 0 1em;vertical-align:-.05em}
 @media print{body{margin:0;max-width:none;font-size:11px}h2{break-after:avoid}figure,pre{break-inside:avoid}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}@page{margin:14mm}}

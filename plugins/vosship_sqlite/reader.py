@@ -14,7 +14,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ from vosship.query import (
 from vosship_sqlite.columns import Rows, quote
 from vosship_sqlite.writer import PARTS, PREFIX_LENGTHS, VERSION, fingerprint, foreign, prefix_fingerprint
 
-_NAME = re.compile(r"(?P<index>.+-(?P<day>\d{4}\.\d{2}\.\d{2}))\.sqlite")
+_NAME = re.compile(r"(?P<index>.+-(?P<day>\d{4}\.\d{2}(\.\d{2})?))\.sqlite")
+"""A day's file, or a month's (findings, differences of reconcile)."""
 
 ZONE_MARGIN = timedelta(hours=14)
 """How far a zone's day may lie from the day in UTC (the zone database's extremes are -12 h and +14 h)."""
@@ -179,8 +180,10 @@ def day_files(directory: Path, query: Query) -> list[tuple[int, Path]]:
         match = _NAME.fullmatch(path.name)
         if match is None:
             continue
-        day = datetime.combine(date(*map(int, match["day"].split("."))), datetime.min.time(), UTC)
-        first, last = _ms(day - ZONE_MARGIN), _ms(day + timedelta(days=1) + ZONE_MARGIN)
+        year, month, *days = map(int, match["day"].split("."))
+        day = datetime(year, month, days[0] if days else 1, tzinfo=UTC)
+        end = day + timedelta(days=1) if days else (day + timedelta(days=31)).replace(day=1)
+        first, last = _ms(day - ZONE_MARGIN), _ms(end + ZONE_MARGIN)
         if query.time != "stop" or (last > query.from_ms and first < query.to_ms):
             found.append((last, path))
     return sorted(found, reverse=True)

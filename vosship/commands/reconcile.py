@@ -33,6 +33,7 @@ EXITS = {"equal": 0, "different": 3, "cannot_judge": 4}
 @click.option("--as-of", default="", metavar="TIME", help="When the copies were taken.  [default: their last sign of life]")
 @click.option("--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), help="Write every difference to this file.")
 @click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as one page.")
+@click.option("--index", "to_index", is_flag=True, help="Write differences to vos3000-reconcile-YYYY.MM through --output.")
 @click.option("--scratch", type=click.Path(file_okay=False, path_type=Path), help="Where to work; needs the size of both copies.")
 def command(as_json: bool, left: str, right: str, **options: Any) -> int:
     """Compare two copies of the same calls: files, forward, stores.
@@ -46,6 +47,8 @@ def command(as_json: bool, left: str, right: str, **options: Any) -> int:
     asking = _Reconciling.of(f"{left} against {right}", options)
     window = asking.window
     if options["map_path"]:
+        if options["to_index"]:
+            raise click.UsageError("--index goes with own copies, not with --map")
         return _carrier(asking, left, right, options, as_json)
     shown = {"from": window.start.isoformat(), "to": window.end.isoformat(), "timezone": window.zone.key, "time": window.time}
     asked = Asked(
@@ -60,6 +63,8 @@ def command(as_json: bool, left: str, right: str, **options: Any) -> int:
             from vosship_reconcile.differences import write
 
             write(options["csv_path"], db, comparison.names)
+        if options["to_index"]:
+            _index(asking, db, comparison.names, options["output"])
     if options["html_path"]:
         from vosship_reconcile.page import render
 
@@ -68,6 +73,16 @@ def command(as_json: bool, left: str, right: str, **options: Any) -> int:
 
     _show(report, lines(report), as_json)
     return EXITS[report.verdict]
+
+
+def _index(asking: _Reconciling, db: Any, names: tuple[str, str], output: str | None) -> None:
+    from vosship.commands.indexing import send
+    from vosship_reconcile.indexing import documents
+
+    application = asking.application
+    name, store = application.searchable(output)
+    sent = send(store, documents(db, names, application.config.switch, application.schema, asking.window.zone))
+    click.echo(f"{sent['stored']:,} differences written to {name}, {sent['duplicate']:,} were there already", err=True)
 
 
 def _carrier(asking: _Reconciling, left: str, right: str, options: dict[str, Any], as_json: bool) -> int:
