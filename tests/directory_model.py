@@ -40,12 +40,17 @@ class Span(NamedTuple):
 
 
 class Account(NamedTuple):
-    """What a history came to: each list must be empty except `unseen`, which nobody can be asked for."""
+    """What a history came to: `missing`, `invented` and `baseless` must be empty.
+
+    `wasted` are lines lost though nobody took them out of their file: none, where every unread file was held open.
+    `unseen` nobody can be asked for.
+    """
 
     missing: list[Place]
     invented: list[Place]
     baseless: list[Span]
     unseen: list[Place]
+    wasted: list[Place]
 
 
 class DirectoryModel:
@@ -70,6 +75,8 @@ class DirectoryModel:
         """Content of the files that had their settled size when the agent started (see `saw`); empty it when it has read all."""
         self._seen: dict[str, tuple[int, bytes]] = {}
         self._overwritten: dict[str, tuple[int, list[Place]]] = {}
+        self.withdrawn: set[Place] = set()
+        """Whole lines that were taken out of a file, by cutting it short or writing over it."""
         self.same_inodes = 0
         self._largest: dict[str, int] = {}
         self._halves: set[tuple[str, int, bytes]] = set()
@@ -257,7 +264,8 @@ class DirectoryModel:
         invented += [half for half in halves if tuple(half) not in self._halves and half[:2] not in ends]
         baseless = [span for span in lost if span.end > self._largest.get(span.base, 0) or span.end <= span.offset]
         unseen = sorted(self.written - self.owed - delivered)
-        return Account(sorted(missing), sorted(invented), baseless, unseen)
+        wasted = [place for place in owed - self.withdrawn if not _accounted(place, delivered, halves, [])]
+        return Account(sorted(missing), sorted(invented), baseless, unseen, wasted)
 
     def _inode(self, base: str) -> int:
         return self.path(base).stat().st_ino
@@ -268,6 +276,8 @@ class DirectoryModel:
             file.write(data)
             file.truncate()
         content = self.files.get(base, b"") + data if append else data
+        if not append:
+            self.withdrawn.update(set(places(base, 0, self.files.get(base, b""))) - set(places(base, 0, content)))
         self.files[base] = content
         self.files = dict(sorted(self.files.items()))
         self._largest[base] = max(self._largest.get(base, 0), len(content))

@@ -134,6 +134,7 @@ class Conservation(RuleBasedStateMachine):
             assert not account.missing, account.missing[:3]
             assert not account.invented, account.invented[:3]
             assert not account.baseless, account.baseless[:3]
+            assert not (self.held and account.wasted), account.wasted[:3]
         finally:
             self.reader.walk.close()
             shutil.rmtree(self.root)
