@@ -301,3 +301,19 @@ def _open_below(folder: Path) -> list[str]:
         if target.startswith(str(folder)):
             found.append(target)
     return found
+
+
+def test_an_outage_of_many_files_keeps_few_descriptors(tmp_path):
+    """While nobody asks for blocks, files that were the newest once are closed again: `hold_files` and the recent stay open."""
+    folder = tmp_path / "cdr"
+    folder.mkdir()
+    clock = Clock()
+    reader = Reader(make(tmp_path, clock, hold_files=4))
+    reader.look()
+    before = len(os.listdir("/proc/self/fd"))
+    for hour in range(60):
+        (folder / f"202604{26 + hour // 24}{hour % 24:02d}.txt").write_bytes(b"a line\n")
+        clock.at += 31.0
+        reader.look()
+    assert len(os.listdir("/proc/self/fd")) <= before + 4 + 4
+    assert len(reader.take()) == 60

@@ -51,6 +51,11 @@ class Cutter:
         self._beginning = b""
         self._scan_tail = b""
 
+    @property
+    def is_within_line(self) -> bool:
+        """An over-long line was begun, and closing the file would begin it again."""
+        return bool(self._beginning)
+
     def cut(self, limit: int | None, *, take_tail: bool) -> Piece | Pause:
         """The next lines, none of them reaching beyond `limit`, and the reading place moved behind them.
 

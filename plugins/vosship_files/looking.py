@@ -279,6 +279,8 @@ class Looking:
 
     def _hold(self) -> None:
         """Keep what a deletion would hurt: descriptors of the newest and of the next in turn, second names of the rest."""
+        # No more than these stay open: an outage of days would else use up the process's descriptors, each file having been
+        # the newest once.
         wanted = self._roster.turns.first(self._options.hold_files) | self._directory.recent
         for name in wanted:
             track = self._roster.tracks.get(name)
@@ -286,7 +288,9 @@ class Looking:
                 self._roster.access.glimpse(track, track.entry)
                 self._roster.compare(track)
         for name, track in self._roster.tracks.items():
-            if track.cutter is not None and not track.pending and name not in wanted and name not in self._roster.tails:
+            if track.cutter is None or track.cutter.is_within_line:
+                continue
+            if (not track.pending or track.entry is not None) and name not in wanted and name not in self._roster.tails:
                 track.close()
         if self._rescue:
             reading = {name for name, track in self._roster.tracks.items() if not track.gone or track.after is not None}

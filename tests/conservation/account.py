@@ -94,7 +94,7 @@ def check_directory(switch: Switch, journal: Journal, held: Held, also: set[Plac
     halves, cut = set(), []
     for block in journal.blocks:
         if block.cut:
-            cut.append(Span(block.stream.base, block.offset, block.end))
+            cut.append(Span(block.stream.base, block.offset, block.end + block.unterminated))  # its newline may come yet
         elif block.unterminated:
             start = block.data.rfind(b"\n") + 1
             halves.add(Place(block.stream.base, block.offset + start, block.data[start:]))
