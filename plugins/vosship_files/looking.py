@@ -255,6 +255,8 @@ class Looking:
 
     def _take_rescued(self, track: Track, kept: Entry) -> bool:
         """Go on from the rescued file if it is the one that is known."""
+        if not kept.compressed:
+            track.glimpse = track.glimpse[: kept.size]  # a copy may be older than what was seen of the file since
         if not self._roster.access.open(track, kept) or not self._roster.access.verify(track):
             track.close()
             return False
@@ -279,8 +281,7 @@ class Looking:
 
     def _hold(self) -> None:
         """Keep what a deletion would hurt: descriptors of the newest and of the next in turn, second names of the rest."""
-        # No more than these stay open: an outage of days would else use up the process's descriptors, each file having been
-        # the newest once.
+        # No more than these stay open, or an outage of days would use up the descriptors: each file was the newest once.
         wanted = self._roster.turns.first(self._options.hold_files) | self._directory.recent
         for name in wanted:
             track = self._roster.tracks.get(name)
