@@ -18,7 +18,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from vosship.application import Application
-from vosship.errors import ConfigError
+from vosship.errors import ConfigError, VosshipError
 from vosship.ledger import PipelineStatus, read_status
 from vosship.running import RunningPipeline
 from vosship.state import State
@@ -62,13 +62,17 @@ class Watch:
         prune_at = time.monotonic()
         try:
             while True:
-                if time.monotonic() >= prune_at:
-                    prune_at += PRUNE_EVERY_S
-                    await asyncio.wrap_future(self._state.prune(time.time() - KEEP_GONE_S))
-                seen = await asyncio.to_thread(read_status, self._application)
+                try:
+                    if time.monotonic() >= prune_at:
+                        prune_at += PRUNE_EVERY_S
+                        await asyncio.wrap_future(self._state.prune(time.time() - KEEP_GONE_S))
+                    seen = await asyncio.to_thread(read_status, self._application)
+                    self._note_disks()
+                except (VosshipError, OSError) as error:  # shipping goes on without being watched
+                    log.error("the agent cannot look at itself", extra={"reason": str(error)})
+                    seen = []
                 for status in seen:
                     self._note(status)
-                self._note_disks()
                 soonest_s = min((each.forecast.next_deletion_s for each in seen if each.forecast), default=LOOK_EVERY_S)
                 await asyncio.sleep(min(LOOK_EVERY_S, max(LOOK_AT_LEAST_S, soonest_s / 4)))
                 await self._while_quiet(seen)
