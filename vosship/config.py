@@ -53,8 +53,8 @@ class OutputCommon(msgspec.Struct, frozen=True, kw_only=True):
     """Options every output takes beside its plugin's own."""
 
     inputs: Annotated[list[str] | None, Meta(description="take only these inputs (default: all)")] = None
-    batch_records: Annotated[int, Meta(description="send when this many documents are gathered", ge=1, le=50_000)] = 2000
-    batch_bytes: Annotated[int, Meta(description="send when this many body bytes are gathered", ge=1024)] = 8 << 20
+    batch_records: Annotated[int, Meta(description="send when this many lines are gathered", ge=1, le=50_000)] = 2000
+    batch_bytes: Annotated[int, Meta(description="send when lines and bodies come to this much", ge=1024)] = 8 << 20
     batch_age_s: Annotated[float, Meta(description="send what is gathered after this long", gt=0)] = 1.0
     in_flight: Annotated[int, Meta(description="batches travelling at once (2 measured as the knee)", ge=1, le=16)] = 2
     give_up_s: Annotated[float, Meta(description="`run --once` fails after the output was unreachable this long", gt=0)] = 300.0

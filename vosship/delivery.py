@@ -37,19 +37,19 @@ Send = Callable[[Sequence[Document]], Awaitable[Sequence[Outcome]]]
 
 
 class Batch(msgspec.Struct, gc=False):
-    """Whole blocks on their way to one output, with the streams that end among them."""
+    """Whole blocks on their way to one output, with the streams that end among them; `size_bytes` of lines and bodies."""
 
     prepared: list[Prepared] = []
     gone: list[Gone] = []
-    documents: int = 0
+    lines: int = 0
     size_bytes: int = 0
     settled: list[Settled] = []
 
     def add(self, prepared: Prepared) -> None:
         """Take one more block."""
         self.prepared.append(prepared)
-        self.documents += len(prepared.documents)
-        self.size_bytes += sum([len(document.body) for document in prepared.documents])
+        self.lines += prepared.lines
+        self.size_bytes += len(prepared.block.data) + sum([len(document.body) for document in prepared.documents])
 
 
 class Delivery:

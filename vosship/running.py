@@ -192,7 +192,7 @@ class RunningPipeline:
                     await self._hand_over(batch)
                     batch = Batch()
                 batch.add(self._prepare(item))
-                if batch.documents >= self._common.batch_records or batch.size_bytes >= self._common.batch_bytes:
+                if batch.lines >= self._common.batch_records or batch.size_bytes >= self._common.batch_bytes:
                     await self._hand_over(batch)
                     batch = Batch()
                 await asyncio.sleep(0)  # a block is a slice: signals, answers and other pipelines get their turn
