@@ -47,6 +47,10 @@ TERMS = 50_000
 PIECE_MS = 86_400_000
 """Window of one request. Chosen: a day, so that a request's time does not grow with the window."""
 
+LEAST_MS = 1_000
+"""A window is not halved below this. Chosen: a second has hundreds of calls, so that what is still too much is the limit itself
+(the empty ranges alone take up to 10,000 of it)."""
+
 _PDD: tuple[str, ...] = ("callerPdd", "calleePdd")
 _NONE = "none"
 """Name of the bucket of calls without the field."""
@@ -111,9 +115,10 @@ class _Counting:
                 for keys, calls_there in self._flat(each, 0)
             ]
         except TooLargeError as error:
+            if calls.to_ms - calls.from_ms < 2 * LEAST_MS:
+                hint = "raise `search.max_buckets` to its default of 65,536, or --by one key"
+                raise FatalError("one second of calls has more keys than the cluster counts at once", hint=hint) from error
             middle = (calls.from_ms + calls.to_ms) // 2
-            if middle == calls.from_ms:
-                raise FatalError("one millisecond has more keys than the cluster counts at once", hint="--by one key") from error
             self.delays(msgspec.structs.replace(calls, to_ms=middle))
             self.delays(msgspec.structs.replace(calls, from_ms=middle))
             return

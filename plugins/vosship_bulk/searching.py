@@ -22,6 +22,10 @@ from vosship_bulk.conditions import ORDER, condition, indices
 KEEP_ALIVE = "5m"
 """How long a point in time outlives its last use. Chosen: a pager may be left alone for a while."""
 
+PAGE = 2_000
+"""Most hits asked for at a time, whatever `page_size` says. Chosen: a page of 10,000 took no less time for all of 200,000 calls,
+and a peak of 104 MB instead of 55 (measured 2026-11)."""
+
 LARGEST_PAGE = 10_000
 """`index.max_result_window` of both engines, unless an operator raised it: more is refused."""
 
@@ -193,7 +197,7 @@ def search(engine: Engine, client: Client, query: Query, log: logging.Logger) ->
 
 def _ordered(session: Session, query: Query) -> Iterator[Hit]:
     """Page by page. Calls of one place are ordered by id here; those that a page's end may cut in two come with the next."""
-    size = full_size = min(query.page_size, LARGEST_PAGE)
+    size = full_size = min(query.page_size, PAGE)
     if query.limit is not None:
         size = min(size, query.limit + SPARE)
     wanted = {"query": condition(query), "sort": ORDER}
