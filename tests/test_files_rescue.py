@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -130,6 +131,35 @@ def test_copied_where_a_link_is_refused(
     reader = deleted_unread(model, make(tmp_path, clock, rescue_dir="rescue", hold_files=0))
     assert len(content(reader.waiting, 1)) == 1600
     assert [path.name for path in (tmp_path / "rescue").iterdir() if path.name.endswith(".partial")] == []
+
+
+@pytest.mark.parametrize("rescue", [True, False])
+def test_long_outage_leaves_descriptors(tmp_path: Path, model: DirectoryModel, clock: Clock, rescue: bool) -> None:
+    """While the switch deletes one held file after the other, only a share of the descriptors goes to them.
+
+    What does not fit is read from the rescue directory, or named as lost.
+    """
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    reader = Reader(make(tmp_path, clock, hold_files=4, report_gaps=False, **({"rescue_dir": "rescue"} if rescue else {})))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        for _ in range(110):
+            model.new_hour()
+            model.append(10)
+            if len(model.files) > 10:
+                model.delete_oldest()
+            clock.at += 1
+            reader.look()
+            held = [
+                fd for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink() and str(fd.readlink()).startswith(str(tmp_path))
+            ]
+            assert len(held) <= 256 // 4 + 8
+        reader.take()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    lost = sum(gone.lost_bytes for gone in gones(reader.waiting))
+    assert len(content(reader.waiting, 1)) + lost == 110 * 400
+    assert lost == (0 if rescue else (100 - 256 // 4) * 400)
 
 
 def test_check_tries_the_rescue_directory(tmp_path: Path, memory: Path, model: DirectoryModel, clock: Clock) -> None:

@@ -96,7 +96,7 @@ class Access:
     def settled_archive(self, track: Track) -> bool:
         """Whether a gzip file ends where the position is: its trailer and its head tell, without reading all of it."""
         entry, evidence = track.entry, decode(track.proof)
-        if entry is None or not entry.compressed or evidence is None or track.verified or track.lost_until:
+        if entry is None or not entry.compressed or evidence is None or track.verified or track.lost_until or track.retired:
             return False
         try:
             stated = gzip_size(entry.path)

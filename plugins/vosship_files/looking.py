@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import logging
+import resource
 from collections.abc import Callable
 
 from vosship.events import Gone, Position, Stream
@@ -21,6 +22,10 @@ from vosship_files.roster import Roster
 from vosship_files.track import Track
 
 DAY_S = 86_400
+
+DELETED_SHARE = 4
+"""One in so many of the process's descriptors may hold a deleted file, for each reader. Chosen: a second pipeline, the held
+files, the state and the connections that end the outage need the others."""
 
 
 class Looking:
@@ -233,6 +238,8 @@ class Looking:
         """The name is no longer in the directory: read what is still open or rescued, else what was unread is lost."""
         entry, track.entry = track.entry, None
         kept = self._rescue.kept(entry) if self._rescue and entry else None
+        if track.cutter is not None and not self._has_room():
+            track.close()
         if track.cutter is None and kept is not None and self._take_rescued(track, kept):
             self._roster.pend(track)
         elif track.cutter is not None:
@@ -263,7 +270,15 @@ class Looking:
         track.seen_bytes = max(track.seen_bytes, kept.size)
         track.stream = Stream(track.stream.name, kept.base, kept.path, track.stream.generation, kept.starts_at)
         track.retired, track.entry = True, None
+        if not self._has_room():
+            track.close()
+            track.entry = kept  # opened again in its turn
         return True
+
+    def _has_room(self) -> bool:
+        """Whether one more deleted file may be held open: in a long outage every file is deleted while it is held."""
+        held = sum(track.retired and track.cutter is not None for track in self._roster.tracks.values())
+        return held < resource.getrlimit(resource.RLIMIT_NOFILE)[0] // DELETED_SHARE
 
     def _missed(self, track: Track) -> Gone:
         """What vanished while no reader ran: the evidence says how large it was when it was last read."""
@@ -296,7 +311,7 @@ class Looking:
         if self._rescue:
             reading = {name for name, track in self._roster.tracks.items() if not track.gone or track.after is not None}
             self._rescue.sweep(id(self), reading, self._now())
-            unread = [track.entry for track in self._roster.tracks.values() if track.pending and track.entry is not None]
+            unread = [track.entry for track in self._roster.tracks.values() if track.pending and track.entry and not track.retired]
             for entry in sorted(unread, key=lambda entry: entry.order):
                 if entry.name not in self._directory.newest:
                     self._rescue.keep(entry, self._directory)

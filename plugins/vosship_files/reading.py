@@ -45,6 +45,10 @@ class Reading:
             return Pause.AGAIN
         if track.cutter is None and not self._open(track):
             track.pending = False
+            if track.retired and track.stream.name not in self._roster.access.blocked:
+                self._roster.lose(track)  # somebody took the rescued file away
+                if track.after is not None:
+                    self._roster.promote(track, track.after)
             return Pause.AGAIN
         unproved = not track.verified or (not track.offset and track.glimpse)  # the cutter itself compares from byte 1 on
         if unproved and (self._roster.is_blind(track) or not self._roster.access.verify(track)):
@@ -64,7 +68,7 @@ class Reading:
         access, entry = self._roster.access, track.entry
         if entry is None or not access.open(track, entry):
             return False
-        if self._roster.goes_on and access.is_another(track, entry):
+        if self._roster.goes_on and not track.retired and access.is_another(track, entry):
             track.close()
             return False
         return True

@@ -135,7 +135,7 @@ class Roster:
 
     def renew(self, track: Track) -> None:
         """Begin the next generation: of the file that bears the name, or of the open one that has lost it."""
-        if track.entry is not None:
+        if track.entry is not None and not track.retired:
             cutter, track.cutter = track.cutter, None
             fresh = self.next(track, track.entry, self._now())
             if cutter is not None and fresh.cutter is None and cutter.source.inode == track.entry.inode:

@@ -11,7 +11,10 @@ from vosship_files.lines import Cutter
 
 
 class Track:
-    """One stream in its present generation. `entry` is the file that bears the name now, if any."""
+    """One stream in its present generation.
+
+    `entry` is the file that bears the name now, if any; of a retired one, its rescued file if that is not open.
+    """
 
     __slots__ = (
         "after",

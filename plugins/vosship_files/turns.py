@@ -49,8 +49,9 @@ class Turns:
         self._credit = min(self._credit, self._most)
 
     def first(self, count: int) -> set[str]:
-        """The names of the next so many in order, which a deletion would hurt soonest."""
-        return {name for _, name in heapq.nsmallest(count, (item for item in self._queue if self._is_pending(item[1])))}
+        """The names of the next so many in order that still bear their name: a deletion would hurt them soonest."""
+        named = (item for item in self._queue if self._is_pending(item[1]) and not self._tracks[item[1]].retired)
+        return {name for _, name in heapq.nsmallest(count, named)}
 
     def _is_pending(self, name: str) -> bool:
         track = self._tracks.get(name)
