@@ -182,18 +182,27 @@ def test_line_over_the_limit(tmp_path: Path, model: DirectoryModel, clock: Clock
     assert reader.take() == []
 
 
+@pytest.mark.parametrize("block_bytes", [1024, 4096])
 @pytest.mark.parametrize("length", [1022, 1023, 1024, 1025, 1026, 2048, 5000])
-def test_limit_is_exact(tmp_path: Path, model: DirectoryModel, clock: Clock, length: int) -> None:
+def test_limit_is_exact(tmp_path: Path, model: DirectoryModel, clock: Clock, length: int, block_bytes: int) -> None:
     """A line of exactly `max_line_bytes` is whole, one byte more is cut, wherever it lies in a block."""
     base = model.new_hour()
     model.path(base).write_bytes(b"a\n" * 300 + b"y" * length + b"\n" + b"b\n" * 300)
-    reader = Reader(make(tmp_path, clock, block_bytes=4096, max_line_bytes=1024))
-    reader.look()
-    reader.take()
+    reader = Reader(make(tmp_path, clock, block_bytes=block_bytes, max_line_bytes=1024))
+    reader.step()
     reader.settle()
     reader.check_tiling()
     assert any(isinstance(item, Block) and item.cut for item in reader.events) == (length > 1024)
     assert len(reader.lines()) == 600 + (length <= 1024)
+
+
+def test_half_a_line_at_the_limit(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """A half line of exactly `max_line_bytes` waits for its newline: it is not over the limit yet."""
+    base = model.append(1, width=1025, cut_bytes=1)
+    reader = Reader(make(tmp_path, clock, block_bytes=4096, max_line_bytes=1024))
+    assert reader.step() == []
+    model.finish(base)
+    assert [(item.end, item.cut) for item in reader.step() if isinstance(item, Block)] == [(1025, False)]
 
 
 def test_deleted_unread_is_named_with_its_bytes(
@@ -310,10 +319,10 @@ def test_an_outage_of_many_files_keeps_few_descriptors(tmp_path):
     clock = Clock()
     reader = Reader(make(tmp_path, clock, hold_files=4))
     reader.look()
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for hour in range(60):
         (folder / f"202604{26 + hour // 24}{hour % 24:02d}.txt").write_bytes(b"a line\n")
         clock.at += 31.0
         reader.look()
-    assert len(os.listdir("/proc/self/fd")) <= before + 4 + 4
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 4 + 4
     assert len(reader.take()) == 60
