@@ -61,15 +61,10 @@ def stats(engine: Engine, client: Client, query: StatsQuery, log: logging.Logger
     with Session(engine, client, query.calls, log) as session:
         counting = _Counting(session, query)
         if not session.empty:
-            for piece in _pieces(query.calls):
+            for piece in counting.pieces():
                 counting.count(piece)
                 counting.delays(piece)
         return rows(counting.tallies)
-
-
-def _pieces(calls: Query) -> Iterator[Query]:
-    for start in range(calls.from_ms - calls.from_ms % PIECE_MS, calls.to_ms, PIECE_MS):
-        yield msgspec.structs.replace(calls, from_ms=max(start, calls.from_ms), to_ms=min(start + PIECE_MS, calls.to_ms))
 
 
 class _Counting:
@@ -78,9 +73,18 @@ class _Counting:
     def __init__(self, session: Session, query: StatsQuery) -> None:
         self.tallies: dict[tuple[str, ...], Tally] = {}
         self._session = session
+        self._calls = query.calls
         self._by = query.by
         self._time = TIME_COLUMNS[query.calls.time]
         self._zone = ZoneInfo(query.timezone)
+
+    def pieces(self) -> Iterator[Query]:
+        """The days of the window (of UTC, whose days these are does not matter) that have calls."""
+        calls = self._calls
+        days = {"field": self._time, "fixed_interval": f"{PIECE_MS}ms", "min_doc_count": 1}
+        for day in self._ask(calls, {"days": {"date_histogram": days}}, [])["days"]["buckets"]:
+            start = day["key"]
+            yield msgspec.structs.replace(calls, from_ms=max(start, calls.from_ms), to_ms=min(start + PIECE_MS, calls.to_ms))
 
     def count(self, calls: Query) -> None:
         """Add everything but delays."""
