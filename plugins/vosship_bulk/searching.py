@@ -125,7 +125,7 @@ class Session:
         options = "ignore_unavailable=true" if self._engine == "elasticsearch" else _ANY_INDEX
         answer = self._call("POST", f"/{self._indices}/{path}?keep_alive={KEEP_ALIVE}&{options}")
         if answer.status in (401, 404):
-            raise refuse(answer, "searching")
+            raise _refused(answer)
         if answer.status == 200:
             content = answer.json()
             self._pit = content.get("id") or content.get("pit_id") or ""
@@ -153,7 +153,7 @@ class Session:
                 raise TooLargeError(
                     f"{answer.where}: more buckets than the cluster gives at once", hint="raise `search.max_buckets`"
                 )
-            raise refuse(answer, "searching")
+            raise _refused(answer)
         try:
             page = _decode(answer.body)
         except msgspec.DecodeError as error:
@@ -179,6 +179,13 @@ class Session:
                     return answer
             self._sleep(0.25 * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
+
+
+def _refused(answer: Answer) -> UnavailableError:
+    error = refuse(answer, "searching")
+    if answer.status == 403:
+        error.hint = "the user needs `read` and `maintenance` on vos3000-*"
+    return error
 
 
 def search(engine: Engine, client: Client, query: Query, log: logging.Logger) -> Iterator[Hit]:

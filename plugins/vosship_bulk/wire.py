@@ -54,9 +54,6 @@ class _Items(msgspec.Struct, gc=False):
     items: list[_Item] = []
 
 
-_SILENT = _Result(status=500)
-"""What an item of none of our actions is taken for: nothing is known of its document."""
-
 _decode = msgspec.json.Decoder(_Items).decode
 
 
@@ -108,7 +105,12 @@ def judge(answer: Answer, count: int) -> Sequence[Outcome]:
         raise UnavailableError(
             f"{answer.where}: the answer has {len(items)} items for {count} documents", hint="nothing is known of any of them"
         )
-    return [_judge(item.create or item.index or item.delete or _SILENT) for item in items]
+    results = [item.create or item.index or item.delete for item in items]
+    if None in results:
+        raise UnavailableError(
+            f"{answer.where}: an item of the answer is of no action asked for", hint="is there a proxy in between?"
+        )
+    return [_judge(result) for result in results if result is not None]
 
 
 def _judge(result: _Result) -> Outcome:
