@@ -40,17 +40,19 @@ def make_store(folder: Path, calls: int = 3000, cps: str = "0.03") -> Path:
     subprocess.run(vosship("simulate", folder / "cdr", "--calls", str(calls), "--cps", cps, "--seed", "4"), check=True,
                    capture_output=True)  # fmt: skip
     with sorted((folder / "cdr").glob("*.txt"))[-1].open("a") as file:
-        file.write(line(HOSTILE, "2026-04-26 00:00:30"))
+        file.write(line(HOSTILE, "2026-04-26 00:00:30", billing_mode=-1))
     config = folder / "vosship.yaml"
     config.write_text(CONFIG)
     subprocess.run(vosship("run", "--once", "-c", config), check=True, capture_output=True)
     return config
 
 
-def line(caller: str, stopped: str) -> str:
+def line(caller: str, stopped: str, billing_mode: int = 1) -> str:
     """A line of the pipe layout: one answered call of 30 s."""
     tail = "30000|200|0|CS10031_ZX|GW_RU|10.1.1.1|198.18.1.1"
-    return f"{caller}|447700900001|{stopped}|{stopped}|{tail}|{caller}|447700900001|{caller}|447700900001|0|1|900|800\n"
+    return (
+        f"{caller}|447700900001|{stopped}|{stopped}|{tail}|{caller}|447700900001|{caller}|447700900001|0|{billing_mode}|900|800\n"
+    )
 
 
 @contextlib.contextmanager

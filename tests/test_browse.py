@@ -151,7 +151,9 @@ def test_a_number_is_found(watched: Watched) -> None:
     page.wait_for_load_state("networkidle")
     assert HOSTILE in page.query_selector("h1").inner_text()
     for path in ("/store/recent?caller__exact=" + quote(HOSTILE), "/-/dashboards/rejects?hours=168"):
-        assert not watched.open(path).query_selector("img")
+        page = watched.open(path)
+        assert any(HOSTILE in table.inner_text() for table in page.query_selector_all("table")), path
+        assert not page.query_selector("img")
 
 
 def test_times_are_the_switchs(address: str, config: Path) -> None:

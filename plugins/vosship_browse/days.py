@@ -1,7 +1,7 @@
 """The newest days of the store as one database that Datasette can serve, while the agent writes and days come and go.
 
-Each connection attaches the day files read-only and lays the `views` over them; before every question it looks whether there is a
-new day. It draws nothing (`charts`) and knows no HTTP (`pages`).
+A connection attaches the day files read-only and lays the `views` over them. It is never changed: every few seconds a new one takes
+its place, which knows the newest day and the newest calls. It draws nothing (`charts`) and knows no HTTP (`pages`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from datasette.database import Database
+from datasette.database import Database, connections
 
 from vosship_browse import functions, views
 
@@ -68,10 +68,8 @@ def day_files(directory: Path, until: str = "") -> list[tuple[str, Path]]:
 class Connection(sqlite3.Connection):
     """A connection that remembers what is attached to it, and the bounds of the calls in there."""
 
-    looked_at: float = float("-inf")
-    listed: tuple[Path, ...] = ()
+    made_at: float = 0.0
     days: tuple[views.Day, ...] = ()
-    offset: str = "0"
     chunks: tuple[tuple[int, int, int], ...] = ()
     """(newest stop, oldest stop, calls) of every run of lines, newest first."""
     newest_ms: int = 0
@@ -102,45 +100,24 @@ class Days(Database):  # type: ignore[misc]  # Datasette carries no types
         db.create_function("since_ms", 1, lambda hours: since_ms(db, hours), deterministic=True)
         db.create_function("since_local_ms", 1, lambda hours: since_ms(db, hours) + self._ahead_ms(db, hours), deterministic=True)
         db.create_function("step_ms", 1, lambda hours: step_ms(db, hours), deterministic=True)
-        self.refresh(db)
+        db.made_at = self._clock()
+        files = self.files()
+        for _, path in files:
+            columns = _attach(db, path, f"d{len(db.days)}")
+            if columns:
+                db.days = (*db.days, views.Day(path.name.removesuffix(".sqlite"), columns))
+        offset = views.offset_sql([day for day, _ in files], self.zone)
+        since = _bounds(db)
+        for name, sql in (("fields", views.fields(db.days, offset)), ("calls", views.calls(db.days, offset)),
+                          ("recent", views.calls(db.days, offset, since))):  # fmt: skip
+            db.execute(f"CREATE TEMP VIEW {name} AS {sql or 'SELECT NULL AS call, NULL AS stopped'}")
+        db.execute("PRAGMA query_only = 1")
         return db
 
     def _ahead_ms(self, db: Connection, hours: Any) -> int:
         """How far the switch's clock is ahead of UTC when the window begins."""
         offset = datetime.fromtimestamp(since_ms(db, hours) / 1000, self.zone).utcoffset() or timedelta()
         return offset // timedelta(milliseconds=1)
-
-    def refresh(self, db: Connection) -> None:
-        """See to it that the connection shows today's files and newest calls."""
-        if self._clock() - db.looked_at < LOOK_EVERY_S:
-            return
-        db.looked_at = self._clock()
-        files = self.files()
-        paths = tuple(path for _, path in files)
-        db.execute("PRAGMA query_only = 0")
-        try:
-            if paths != db.listed or len(db.days) < len(paths):  # a file just being made is taken when it has its table
-                self._attach(db, paths)
-                db.offset = views.offset_sql([day for day, _ in files], self.zone)
-            since = _bounds(db)
-            for name, sql in (("fields", views.fields(db.days, db.offset)), ("calls", views.calls(db.days, db.offset)),
-                              ("recent", views.calls(db.days, db.offset, since))):  # fmt: skip
-                db.execute(f"DROP VIEW IF EXISTS temp.{name}")
-                db.execute(f"CREATE TEMP VIEW {name} AS {sql or 'SELECT NULL AS call, NULL AS stopped'}")
-        finally:
-            db.execute("PRAGMA query_only = 1")
-
-    def _attach(self, db: Connection, paths: tuple[Path, ...]) -> None:
-        for name in TABLES:
-            db.execute(f"DROP VIEW IF EXISTS temp.{name}")
-        for number in range(len(db.days)):
-            db.execute(f"DETACH d{number}")
-        taken: list[views.Day] = []
-        for path in paths:
-            columns = _attach(db, path, f"d{len(taken)}")
-            if columns:
-                taken.append(views.Day(path.name.removesuffix(".sqlite"), columns))
-        db.days, db.listed = tuple(taken), paths
 
     def survey(self) -> tuple[set[str], int]:
         """Fields that any of the files has a column for, and the longest of WINDOWS_H that holds no more than WINDOW_CALLS."""
@@ -152,14 +129,22 @@ class Days(Database):  # type: ignore[misc]  # Datasette carries no types
             db.close()
 
     async def execute_fn(self, fn: Callable[[Connection], T]) -> T:
-        """As Datasette does, on a connection that shows what there is now."""
+        """As Datasette does, on a connection that is not out of date."""
 
         def on_current(db: Connection) -> T:
-            self.refresh(db)
+            if self._clock() - db.made_at >= LOOK_EVERY_S:
+                old, db = db, self.connect()
+                self.ds._prepare_connection(db, self.name)
+                setattr(connections, self.name, db)
+                old.close()
             return fn(db)
 
         found: T = await super().execute_fn(on_current)
         return found
+
+    async def attached_databases(self) -> list[Any]:
+        """None to speak of: the days are reached through the tables."""
+        return []
 
     async def table_names(self) -> list[str]:
         return list(TABLES)
