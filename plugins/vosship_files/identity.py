@@ -27,7 +27,7 @@ ReadAt = Callable[[int, int], bytes]
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """A proof taken apart. `size` is the file's size when the proof was made, `live` whether it was the newest file then."""
+    """A proof taken apart. `size` is the file's size when the proof was made, `live` whether it could still grow then."""
 
     head_bytes: int
     tail_bytes: int

@@ -80,7 +80,9 @@ class Reading:
         track.caught_up = False
         track.seen_bytes = max(track.seen_bytes, piece.end)
         live = track.stream.name in self._directory.newest and not track.retired
-        track.proof = prove(cutter.head, cutter.head_hash, cutter.tail, size=track.seen_bytes, live=live)
+        # A file that is no longer the newest may still get the switch's last flush.
+        growing = not track.retired and not self._roster.may_take_tail(track, self._now())
+        track.proof = prove(cutter.head, cutter.head_hash, cutter.tail, size=track.seen_bytes, live=growing)
         self._roster.turns.spend(piece.end - offset, live=live)
         self._roster.access.blocked.pop(track.stream.name, None)
         return Block(
