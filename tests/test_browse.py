@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 import re
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -279,3 +280,34 @@ def test_the_clock_of_a_zone_with_summer_time() -> None:
     found = db.execute(f'SELECT {sql} FROM (SELECT ? AS "@timestamp" UNION ALL SELECT ?) k', (change_ms - 1, change_ms)).fetchall()
     db.close()
     assert found == [(3600,), (7200,)]
+
+
+def demo(place: Path, seconds: int, before: str = "import sys") -> subprocess.Popen[str]:
+    """`vosship demo` with its page."""
+    code = f"{before}; from vosship.cli import main; main(['demo', '--seconds', '{seconds}', '--directory', {str(place)!r}])"
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_the_demo_has_a_page_that_ends_with_it(tmp_path: Path) -> None:
+    """Its address is said while calls arrive, the overview answers there, and nobody does after the demo."""
+    running = demo(tmp_path, seconds=20)
+    assert running.stdout is not None
+    said = ""
+    for said in running.stdout:
+        if "look at it: " in said:
+            break
+    address = said.split("look at it: ")[1].strip().rstrip("/")
+    assert b"Attempts over time" in asked(address, "/-/dashboards/overview?hours=24")[1]
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=60)
+    assert running.returncode == 0
+    with pytest.raises(ConnectionRefusedError):
+        asked(address, "/")
+
+
+def test_the_demo_does_without_the_extra(tmp_path: Path) -> None:
+    """It says in a sentence how to get the page, and goes on."""
+    out, _ = demo(tmp_path, seconds=4, before="import sys; sys.modules['datasette'] = None").communicate(timeout=90)
+    assert "no page to look at: pip install 'vosship[browse]'" in out
+    assert "look at it" not in out
+    assert "found: " in out
