@@ -135,3 +135,23 @@ def test_what_cannot_be_read_again_is_said(tmp_path: Path) -> None:
     said = json.loads(vosship(tmp_path, "reship", "--day", "2026-04-26", "--json", exit_code=3))
     assert said["outputs"]["store"] == 100
     assert sum(said["dead"].values()) == 1
+
+
+@pytest.mark.real_server
+def test_the_agent_and_reship_may_write_the_same_day_at_once(tmp_path: Path, output: dict[str, Any]) -> None:
+    """Two writers on one store: both end well, every call stands there once and is found by its number."""
+    configure(tmp_path, outputs={"out": output})
+    subprocess.run([*VOSSHIP, "simulate", str(tmp_path / "cdr"), "--calls", "12000", "--seed", "5"], check=True)
+    with subprocess.Popen([*VOSSHIP, "run", "--once", "-c", str(tmp_path / "vosship.yaml")], stderr=subprocess.DEVNULL) as agent:
+        for _ in range(2):
+            assert json.loads(vosship(tmp_path, "reship", "--day", "2026-04-26", "--json"))["outputs"] == {"out": 12000}
+        assert agent.wait(120) == 0
+    found = documents(tmp_path)
+    assert len(found) == 12000
+    [pipeline] = json.loads(vosship(tmp_path, "status", "--json"))["pipelines"]
+    assert pipeline["read"] == pipeline["stored"] + pipeline["duplicate"] == 12000
+    some = list(found.values())[::1500]
+    for each in some:
+        window = ("--day", "2026-04-26", "--limit", 10_000, "--json")
+        lines = vosship(tmp_path, "search", "--number", each["calleeAccessE164"], *window).splitlines()
+        assert each["_id"] in [json.loads(line)["_id"] for line in lines]
