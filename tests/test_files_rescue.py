@@ -321,11 +321,41 @@ def test_gone_before_is_not_gone_again(tmp_path: Path, model: DirectoryModel, cl
     (tmp_path / "cdr" / base).write_bytes(b"another\n" * 20)
     assert not removed(files, reader, clock, tmp_path / "rescue")
     (tmp_path / "cdr" / base).unlink()
+    assert not removed(files, reader, clock, tmp_path / "rescue")
     reader.files = make(tmp_path, clock, rescue_dir="rescue", hold_files=0)
     reader.restart()
     items = reader.step()
     assert content(items, 2) == b"another\n" * 20
     reader.settle()
     reader.files.settled("a", {name: Position(Stream(name, base, name, 2), 160, b"", gone=True)})
-    reader.files.settled("a", {name: Position(Stream(name, base, name, 1), 400, b"", gone=True)})
     assert removed(reader.files, reader, clock, tmp_path / "rescue")
+
+
+def test_nothing_is_removed_too_early(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """A rescued file stays while a pipeline has read half of it, and until pipelines that start later had time to speak."""
+    base = model.append(50)
+    model.new_hour()
+    files = make(tmp_path, clock, rescue_dir="rescue", hold_files=0, block_bytes=1024, max_line_bytes=1024)
+    reader = Reader(files)
+    reader.look()
+    reader.take(1)
+    reader.settle()
+    half = dict(reader.known)
+    assert 0 < half[str(tmp_path / "cdr" / base)].offset < 2000
+    model.delete(base)
+    reader.look()
+    files.settled("a", half)
+    assert not removed(files, reader, clock, tmp_path / "rescue")
+    reader.take()
+    reader.settle()
+    files = reader.files = make(tmp_path, clock, rescue_dir="rescue", hold_files=0)
+    reader.restart()
+    files.settled("a", reader.known)
+    reader.look()
+    clock.at += 29
+    reader.look()
+    assert len(list((tmp_path / "rescue").iterdir())) == 1
+    files.settled("b", half)
+    assert not removed(files, reader, clock, tmp_path / "rescue")
+    files.settled("b", reader.known)
+    assert removed(files, reader, clock, tmp_path / "rescue")

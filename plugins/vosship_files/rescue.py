@@ -90,26 +90,9 @@ class Rescue:
                 self._say(f"file at risk cannot be rescued: {error.strerror}", used)
 
     def settled(self, pipeline: str, positions: Known) -> None:
-        """Note what a pipeline has settled; `sweep` acts on it. Never blocks on the file system.
-
-        The word that a stream is gone comes without a proof and leaves the one before in force; of an older generation
-        it says nothing of the present one.
-        """
+        """Note what a pipeline has settled; `sweep` acts on it. Never blocks on the file system."""
         with self._noted:
-            known = self._settled.setdefault(pipeline, {})
-            for name, position in positions.items():
-                before = known.get(name)
-                if before is not None and before.stream.generation > position.stream.generation:
-                    continue
-                if (
-                    before is not None
-                    and position.gone
-                    and not position.proof
-                    and before.stream.generation == position.stream.generation
-                ):
-                    known[name] = msgspec.structs.replace(before, gone=True)
-                else:
-                    known[name] = position
+            self._settled.setdefault(pipeline, {}).update(positions)
 
     def sweep(self, reader: int, reading: set[str], now: float) -> None:
         """Remove what every pipeline has settled, or knows to be gone. A crash in between leaves the file for the next time.
@@ -231,9 +214,9 @@ def _holds(kept: Entry, entry: Entry) -> bool:
 
 def _is_done(entry: Entry, position: Position | None, wanted: bool) -> bool:
     """Whether one pipeline needs the rescued file no more. `wanted`: some reader has still to read a stream of that name."""
-    if position is None:
+    if position is None or (position.gone and wanted):
         return False
-    if position.gone and not wanted:
+    if position.gone:
         return True
     if not position.offset:
         return False
@@ -247,7 +230,7 @@ def _is_done(entry: Entry, position: Position | None, wanted: bool) -> bool:
     finally:
         source.close()
     size = gzip_size(entry.path) if entry.path.endswith(GZIP_SUFFIX) else Path(entry.path).stat().st_size
-    return position.gone or position.offset >= size
+    return position.offset >= size
 
 
 def _short(folder: str) -> str:
