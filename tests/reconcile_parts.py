@@ -21,13 +21,13 @@ switch: s1
 timezone: Asia/Dhaka
 data_dir: data
 inputs:
-  cdr: {type: files, paths: ["cdr/*.%(suffix)s"]}
+  cdr: {type: files, paths: ["cdr/*.txt"]}
   copy: {type: files, paths: ["copy/*.txt"], channel: copy}
   forward: {type: forward, listen: ["tcp://127.0.0.1:0", "udp://127.0.0.1:0"], reply: {field: 37}, heartbeat_s: 3600}
 processors:
   - {type: cdr, max_skew_days: %(skew)d}
   - codes
-outputs: {store: {type: sqlite, inputs: [%(shipped)s]}}
+outputs: {store: {%(store)s, inputs: [cdr, forward]}}
 """
 
 START_MS = 1_777_140_000_000
@@ -45,9 +45,9 @@ class Place:
         self._capsys = capsys
         self.configure()
 
-    def configure(self, *, skew: int = 2, suffix: str = "txt", shipped: str = "cdr, forward") -> None:
+    def configure(self, *, skew: int = 2, store: str = "type: sqlite") -> None:
         """Write the configuration. A skew other than 2 keeps files from being compared line by line."""
-        values = {"skew": skew, "suffix": suffix, "shipped": shipped}
+        values = {"skew": skew, "store": store}
         (self.path / "vosship.yaml").write_text(CONFIG % values, encoding="utf-8")
 
     def application(self, now: Callable[[], float] | None = None) -> Application:

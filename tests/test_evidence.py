@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from reconcile_parts import Place, place
+from tests.reconcile_parts import Place, place
 
 __all__ = ["place"]
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from reconcile_parts import DAY, FAULTS, Place, place
+from tests.reconcile_parts import DAY, FAULTS, Place, place
 
 __all__ = ["place"]
 
@@ -247,7 +247,7 @@ def test_differences_are_searchable_beside_the_calls(place: Place) -> None:
         counted = Counter(one["labels.reconcile_class"] for one in found)
         assert counted == {word: count for word, count in truth.items() if word != "matched"}
         assert {one["_index"] for one in found} == {"vos3000-reconcile-2026.04"}
-    _, out = place.run("search", *DAY, "--limit", "10000", "--json")
+    _, out = place.run("search", *DAY, "--channel", "all", "--resends", "--limit", "10000", "--json")
     assert not any("reconcile" in line for line in out.splitlines())
 
 

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
-from reconcile_parts import Place, place
 
+from tests.reconcile_parts import Place, place
 from vosship.errors import ConfigError
 from vosship_reconcile import carrier_map
 

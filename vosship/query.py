@@ -103,6 +103,10 @@ IPS = ("callerIp", "calleeIp")
 RESEND = "resend"
 """Tag of a record that the switch sent again: left out unless asked for."""
 
+DIFFERENCES = "reconcile"
+"""Channel of what `reconcile --index` writes, in indices by month. These are no calls: a search meets them only when it names
+this channel, `all` does not."""
+
 KEYS: Mapping[str, str] = {
     "caller_gateway": "callerGatewayId",
     "callee_gateway": "calleeGatewayId",

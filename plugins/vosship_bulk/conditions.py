@@ -15,6 +15,7 @@ from vosship.query import (
     CALLEE_NUMBERS,
     CALLER_GATEWAYS,
     CALLER_NUMBERS,
+    DIFFERENCES,
     IPS,
     RESEND,
     TIME_COLUMNS,
@@ -44,8 +45,14 @@ ANSWERED: dict[str, Any] = {"range": {"holdTime": {"gt": 0}}}
 _NOTHING: dict[str, Any] = {"match_none": {}}
 
 
+DIFFERENCES_SERIES = "vos3000-reconcile-"
+"""Differences are few: the months of them are always searched together."""
+
+
 def indices(query: Query) -> str:
     """The index names and patterns of a request's path; the day in a name is the day of the stop in the switch's zone."""
+    if query.channel == DIFFERENCES:
+        return f"{DIFFERENCES_SERIES}*"
     if query.time == "stop" and query.to_ms - query.from_ms < NAMED_DAYS * 86_400_000:
         first = (datetime.fromtimestamp(query.from_ms / 1000, UTC) - ZONE_MARGIN).date()
         last = (datetime.fromtimestamp(query.to_ms / 1000, UTC) + ZONE_MARGIN).date()

@@ -15,12 +15,12 @@ import msgspec
 
 from vosship.documents import identify
 from vosship.events import Block, Document, Stream
+from vosship.query import DIFFERENCES
 from vosship.schema import Schema
 from vosship_reconcile.comparison import CLASSES
 from vosship_reconcile.report import rows
 
 SERIES = "vos3000-reconcile"
-CHANNEL = "reconcile"
 
 _STREAM = Stream("reconcile", "reconcile", "reconcile")
 _PLACE = {"file": "log.file.path", "offset": "log.offset"}
@@ -44,7 +44,7 @@ def _document(
     if "fee" in fields:
         fields["fee"] = float(fields["fee"])
     fields |= {target: call[name] for name, target in _PLACE.items() if name in call}
-    fields |= {"@timestamp": call["stopTime"], "switch": switch, "channel": CHANNEL}
+    fields |= {"@timestamp": call["stopTime"], "switch": switch, "channel": DIFFERENCES}
     fields |= {"labels.reconcile_class": word, "labels.reconcile_side": call["side"], "labels.reconcile_between": " ".join(names)}
     if "other" in call:
         other = call["other"]

@@ -24,6 +24,7 @@ from vosship.query import (
     CALLEE_NUMBERS,
     CALLER_GATEWAYS,
     CALLER_NUMBERS,
+    DIFFERENCES,
     IPS,
     RESEND,
     TIME_COLUMNS,
@@ -179,6 +180,8 @@ def day_files(directory: Path, query: Query) -> list[tuple[int, Path]]:
     for path in directory.iterdir() if directory.is_dir() else ():
         match = _NAME.fullmatch(path.name)
         if match is None:
+            continue
+        if (match["day"].count(".") == 1) != (query.channel == DIFFERENCES):
             continue
         year, month, *days = map(int, match["day"].split("."))
         day = datetime(year, month, days[0] if days else 1, tzinfo=UTC)
