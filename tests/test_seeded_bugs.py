@@ -312,6 +312,22 @@ BUGS: list[tuple[Callable[[Patch], None], History, str]] = [
 ]
 """Bug, history, and the words in which the judgement finds it."""
 
+
+
+def test_a_half_line_that_was_dead_is_stored_as_half() -> None:
+    """A half last line that a store refused keeps its mark when it is replayed."""
+
+    def history(machine: Conservation) -> None:
+        begin(machine, "g")
+        machine.append("gp", 30, 5)
+        machine.new_hour()
+        machine.work(2)
+        machine.pass_time(121.0)
+        machine.work(2)
+
+    live(history)
+
+
 NAMES = [bug.__name__ for bug, _, _ in BUGS]
 
 

@@ -22,6 +22,9 @@ LINE_TOO_LONG = "line_too_long"
 UNTERMINATED = "unterminated"
 """Reasons that belong to the line's shape, not to its content: kept when a dead line is tried again."""
 
+_HALF = "\0unterminated"
+"""Among a dead line's fields: it never got its newline, whatever it died of. No input's field is called so."""
+
 
 class Prepared(msgspec.Struct, gc=False):
     """One block after the processors: every one of its `lines` is a document, dead, or filtered.
@@ -159,6 +162,8 @@ def dead_at(block: Block, offset: int, line: bytes, reason: str, detail: str) ->
     given = dict(block.fields)
     if block.each is not None and block.offsets is not None:
         given.update(block.each[list(block.offsets).index(offset)])
+    if block.unterminated and offset + len(line) == block.end:
+        given[_HALF] = True
     fields = msgspec.json.encode(given) if given else b"{}"
     return Dead(stream=block.stream, offset=offset, line=line, reason=reason, detail=detail[:500], fields=fields)
 
@@ -169,6 +174,7 @@ def revived(dead: Dead) -> Block:
     A line that was cut, or that never got its newline, stays so: trying again must not make it look whole.
     """
     fields = msgspec.json.decode(dead.fields)
+    half = bool(fields.pop(_HALF, False))
     data = dead.line + b"\n"
     return Block(
         dead.stream,
@@ -179,6 +185,6 @@ def revived(dead: Dead) -> Block:
         {},
         each=[fields],
         offsets=[dead.offset],
-        unterminated=dead.reason == UNTERMINATED,
+        unterminated=half or dead.reason == UNTERMINATED,
         cut=dead.reason == LINE_TOO_LONG,
     )
