@@ -40,11 +40,13 @@ def command(as_json: bool, left: str, right: str, **options: Any) -> int:
 
     Exit 0: equal. 3: they differ. 4: a source has gaps, and what is there agrees.
     """
+    from vosship.application import Application
     from vosship.commands.sources import local_span, side
     from vosship_reconcile.engine import Asked, Comparison
     from vosship_reconcile.session import session
 
-    asking = _Reconciling.of(f"{left} against {right}", options)
+    application = Application.load(options["config_path"])
+    asking = _Reconciling(application, "reconcile", {**options, "output": f"{left} against {right}"})
     window = asking.window
     if options["map_path"]:
         if options["to_index"]:
@@ -116,19 +118,10 @@ def _show(report: Any, text: Iterable[str], as_json: bool) -> None:
 
 
 class _Reconciling(Asking):
-    """A question that two sources answer instead of one store."""
-
-    _names = ""
-
-    @classmethod
-    def of(cls, names: str, options: dict[str, Any]) -> _Reconciling:
-        from vosship.application import Application
-
-        cls._names = names
-        return cls(Application.load(options["config_path"]), "reconcile", options)
+    """A question that two sources answer instead of one store: their names stand where the store's would."""
 
     def _store(self, name: str | None) -> Any:
-        return self._names, None
+        return name, None
 
     @property
     def sifting(self) -> dict[str, Any]:
