@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import random
 import re
@@ -88,7 +87,6 @@ def test_status_answers_at_once_after_a_kill_with_a_long_backlog(tmp_path: Path)
     settled = sum(file["offset"] for file in status["files"])
     assert status["unread_bytes"] == 2048 * (5 << 20) - settled
     assert len(status["files"]) == 2048
-    logging.getLogger("vosship.test").info("status took %s", took_s)
     print(f"status with 2,048 files and 10 GB: {min(took_s):.2f} s")
     assert min(took_s) < 1.0, took_s
 
@@ -147,7 +145,7 @@ def test_the_forecast_warns_before_the_first_loss(tmp_path: Path) -> None:
                 folder, output, files=files, metrics={"listen": f"127.0.0.1:{port[name]}"}, queue_bytes=65536,
                 switch_parameters={"SERVER_CDR_FILE_WRITE_MAX": 10},
             )  # fmt: skip
-            clusters[name].delay_s = 1.5
+            clusters[name].delay_s = 4.0
             agents[name] = agent(configs[name])
         switch = Process(
             tmp_path / "switch.log", "simulate", cdr, "--seconds", 44, "--cps", 250, "--interval-s", 2, "--max-files", 10,
@@ -172,11 +170,9 @@ def test_the_forecast_warns_before_the_first_loss(tmp_path: Path) -> None:
         entered = [int(found) for found in re.findall(r"bytes lost unread.*?bytes=(\d+)", log)]
         if name == "rescued":
             assert (status["lost_bytes"], result.deleted_unread, entered) == (0, 0, [])
-            assert not list((folders[name] / "rescue").iterdir()) or status["lost_bytes"] == 0
         else:
-            unread = [
-                line for line in lines_of(account) if line.fate == "deleted" and (line.file, line.offset) not in places_of(slow_too)
-            ]
+            held = places_of(slow_too)
+            unread = [line for line in lines_of(account) if line.fate == "deleted" and (line.file, line.offset) not in held]
             assert unread
             assert warned.start() < log.index("bytes lost unread")
             deleted = sum(len(line.line) + 1 for line in unread)
