@@ -241,3 +241,26 @@ def test_cut_short_and_gone_on_before_it_moved(tmp_path: Path, model: DirectoryM
     assert content(items, 1) == model.files[base][:1000]
     assert next((gone.offset, gone.lost_bytes) for gone in gones(items)) == (1000, 1000)
     assert content(items, items[-1].stream.generation) == model.files[base]
+
+
+@pytest.mark.parametrize("read", [True, False])
+@pytest.mark.parametrize("hold_files", [0, 16])
+def test_cut_short_between_look_and_reading(
+    tmp_path: Path, model: DirectoryModel, clock: Clock, hold_files: int, read: bool
+) -> None:
+    """What was seen and is no longer there is named as lost once, and one new generation follows."""
+    base = model.append(50)
+    for _ in range(6):
+        model.new_hour()
+        model.append(1)
+    reader = Reader(make(tmp_path, clock, hold_files=hold_files, block_bytes=1024, max_line_bytes=1024))
+    reader.look()
+    if read:
+        reader.take(1)
+    model.truncate(base, 0.24)
+    items = reader.take(100)
+    assert [(gone.stream.base, gone.offset + gone.lost_bytes) for gone in gones(items)] == [(base, 2000)]
+    assert {item.stream.generation for item in items if item.stream.base == base} <= {1, 2}
+    assert content(items, 2) == model.files[base]
+    clock.at += 31
+    assert reader.step() == []

@@ -53,7 +53,14 @@ class Roster:
         fresh.changed_at = now
         fresh.stop_at = track.stop_at
         self.access.glimpse(fresh, entry)
+        self._believe_open(fresh)
         return fresh
+
+    def _believe_open(self, fresh: Track) -> None:
+        """What the last look said of a file that was cut short since is not owed by the generation that begins now."""
+        if fresh.cutter is not None and not (fresh.entry is not None and fresh.entry.compressed):
+            fresh.seen_bytes = min(fresh.seen_bytes, fresh.cutter.source.size())
+            fresh.sure_bytes = min(fresh.sure_bytes, fresh.seen_bytes)
 
     def pend(self, track: Track) -> None:
         """There may be something to read in it. Harmless for one that is gone or not yet due."""
@@ -140,6 +147,7 @@ class Roster:
             fresh = self.next(track, track.entry, self._now())
             if cutter is not None and fresh.cutter is None and cutter.source.inode == track.entry.inode:
                 fresh.cutter = self.access.anew(cutter.source)  # deleted just now, but still open
+                self._believe_open(fresh)
             elif cutter is not None:
                 cutter.source.close()
         else:
