@@ -61,7 +61,9 @@ def standing(application: Application, source: Source, window: Window) -> Standi
         sizes, _ = streams(entry, window)
         found.gaps += _ledger_gaps(application, [name], sizes, read_again=False)
         attendance = entry.plugin.attendance() if isinstance(entry.plugin, Attends) else None
-        found.attendance = found.attendance or attendance
+        if attendance is not None and found.attendance is None:
+            # The store reaches further back than a spool that is trimmed: before it, nothing is known of absences.
+            found.attendance = msgspec.structs.replace(attendance, first_at=0.0)
     return found
 
 

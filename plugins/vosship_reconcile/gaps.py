@@ -26,11 +26,13 @@ IN_FLIGHT_MS = 2000
 
 
 def missed(db: Any, side: int, attendance: Attendance) -> list[Gap]:
-    """The spans of stop times whose calls cannot have arrived."""
+    """The spans of stop times whose calls cannot have arrived. `first_at` 0: the source began before anybody remembers."""
     first_ms, last_ms = round(attendance.first_at * 1000), round(attendance.last_at * 1000)
-    lags = _lags(db, side, first_ms, before=False)
-    begins = first_ms if lags is None else first_ms - lags[1]
-    found = [Gap(from_ms=None, to_ms=begins, reason="before the receiver's first sign of life")]
+    found: list[Gap] = []
+    if first_ms:
+        lags = _lags(db, side, first_ms, before=False)
+        begins = first_ms if lags is None else first_ms - lags[1]
+        found.append(Gap(from_ms=None, to_ms=begins, reason="before the receiver's first sign of life"))
     for begin, end in attendance.absences:
         away_ms, back_ms = round(begin * 1000), round(end * 1000)
         lags = _lags(db, side, away_ms, before=True)
