@@ -135,7 +135,7 @@ def test_the_forecast_warns_before_the_first_loss(tmp_path: Path) -> None:
         configs, agents = {}, {}
         for name, folder in folders.items():
             folder.mkdir()
-            files = {"paths": [str(cdr / "*.txt")], "hold_files": 0, "still_s": 2, "block_bytes": 16384}
+            files = {"paths": [str(cdr / "*.txt")], "hold_files": 0, "still_s": 2, "block_bytes": 16384, "rescan_s": 1}
             if name == "rescued":
                 files["rescue_dir"] = str(folder / "rescue")
             output = {
