@@ -264,3 +264,29 @@ def test_cut_short_between_look_and_reading(
     assert content(items, 2) == model.files[base]
     clock.at += 31
     assert reader.step() == []
+
+
+def test_grown_and_cut_short_unread(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """What was seen after a file had been read to its end, and then cut off, is lost to the byte."""
+    base = model.append(1)
+    reader = Reader(make(tmp_path, clock))
+    reader.step()
+    model.append(50)
+    reader.look()
+    model.truncate(base, 1000 / 2040)
+    items = reader.step()
+    assert [(gone.offset, gone.lost_bytes) for gone in gones(items)] == [(1000, 1040)]
+
+
+def test_partly_read_and_deleted_while_away(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """What was seen of a file when it was last read, and is gone at the next start, is lost to the byte."""
+    base = model.append(50)
+    reader = Reader(make(tmp_path, clock, block_bytes=1024, max_line_bytes=1024))
+    reader.look()
+    reader.take(1)
+    reader.settle()
+    model.delete(base)
+    reader.restart()
+    (gone,) = gones(reader.step())
+    assert gone.offset == 1000
+    assert gone.lost_bytes == 1000
