@@ -290,3 +290,14 @@ def test_partly_read_and_deleted_while_away(tmp_path: Path, model: DirectoryMode
     (gone,) = gones(reader.step())
     assert gone.offset == 1000
     assert gone.lost_bytes == 1000
+
+
+def test_held_unread_and_overwritten(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """Of a file held open its beginning is known before a line of it is read: larger other content does not pass for its own."""
+    base = model.append(50)
+    reader = Reader(make(tmp_path, clock))
+    reader.look()
+    model.rewrite(base, 60)
+    items = reader.step()
+    assert [(gone.offset, gone.lost_bytes) for gone in gones(items)] == [(0, 2000)]
+    assert content(items, 2) == model.files[base]
