@@ -147,6 +147,7 @@ def tally(account: Path, status: dict[str, Any], dead: Iterable[dict[str, Any]],
     set_aside = {(base_of(line["file"]), line["offset"]) for line in dead}
     spans = [(base_of(loss["file"]), loss["offset"], loss["offset"] + loss["bytes"]) for loss in status["losses"]]
     gaps = [_gap(loss) for loss in status["losses"] if loss["never_seen"]]
+    tails = {base_of(loss["file"]): loss["offset"] for loss in status["losses"] if "more may have followed" in loss["reason"]}
     result = Tally(
         written=len(lines), stored=places.total(), duplicate=status["duplicate"], dead=status["dead"],
         filtered=status["filtered"], lost_bytes=status["lost_bytes"],
@@ -161,7 +162,9 @@ def tally(account: Path, status: dict[str, Any], dead: Iterable[dict[str, Any]],
             result.deleted_unread += 1
         if any(file == line.file and start <= line.offset and line.offset + len(line.line) <= end for file, start, end in spans):
             result.lost_lines += 1
-        elif line.fate == "deleted" and any(first <= line.file <= last for first, last in gaps):
+        elif line.fate == "deleted" and (
+            any(first <= line.file <= last for first, last in gaps) or line.offset >= tails.get(line.file, line.offset + 1)
+        ):
             result.in_named_gaps += 1
         else:
             result.missing += 1
