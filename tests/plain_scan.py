@@ -1,6 +1,6 @@
 """What a search and its figures must answer, worked out the plain way: every call looked at, nothing of ours used.
 
-It is written from the contract's words, apart from the code under test, so that the two can disagree.
+It is written from the documents' words, apart from the code under test, so that the two can disagree.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def of_document(identifier: str, index: str, body: bytes) -> Call:
 
 
 def wanted(query: Any, call: Call) -> bool:
-    """Whether the contract's section on `search` lets this call through."""
+    """Whether docs/search.md lets this call through."""
     at = call.get({"stop": "stopTime", "start": "startTime", "answer": "answered_at"}[query.time])
     if at is None or at < query.from_ms or at >= query.to_ms:
         return False

@@ -313,7 +313,6 @@ BUGS: list[tuple[Callable[[Patch], None], History, str]] = [
 """Bug, history, and the words in which the judgement finds it."""
 
 
-
 def test_a_half_line_that_was_dead_is_stored_as_half() -> None:
     """A half last line that a store refused keeps its mark when it is replayed."""
 

@@ -21,7 +21,7 @@ from vosship.schema import Schema
 from vosship.telemetry import Telemetry
 
 DEFAULT_STORE = "store"
-"""Name of the output whose files lie in `<data_dir>/store/` (contract, section 2); others get `store-<name>/`."""
+"""Name of the output whose files lie in `<data_dir>/store/`; others get `store-<name>/`."""
 
 
 class InputEntry(msgspec.Struct, frozen=True, kw_only=True):

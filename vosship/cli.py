@@ -78,7 +78,7 @@ def vosship() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and end the process with its exit code (contract, section 3)."""
+    """Run one command and end the process with its exit code."""
     sys.exit(run(arguments))
 
 

@@ -22,7 +22,7 @@ from vosship.errors import ConfigError
 T = TypeVar("T", bound=msgspec.Struct)
 
 SEARCH_PATH = (Path("vosship.yaml"), Path("/etc/vosship/vosship.yaml"))
-"""Where a configuration is looked for when neither `-c` nor `$VOSSHIP_CONFIG` names one (contract, section 2)."""
+"""Where a configuration is looked for when neither `-c` nor `$VOSSHIP_CONFIG` names one."""
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _AT = re.compile(r" - at `\$([^`]*)`$")

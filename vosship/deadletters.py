@@ -29,7 +29,7 @@ ASK_EVERY_S = 0.2
 
 
 class DeadLine(msgspec.Struct, omit_defaults=True):
-    """One line of `dead list --json` (contract, section 3)."""
+    """One line of `dead list --json`."""
 
     id: int
     pipeline: str

@@ -32,7 +32,7 @@ def identify(switch: str, base: str, offset: int, line: bytes) -> str:
 
 
 def utc_text(at: float) -> str:
-    """Epoch seconds as the contract writes times: `2026-04-26T06:00:00.000Z`."""
+    """Epoch seconds as documents write times: `2026-04-26T06:00:00.000Z`."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit codes of every command (contract, section 3)."""
+    """Exit codes of every command."""
 
     DONE = 0
     FAILED = 1

@@ -23,7 +23,7 @@ from vosship.plugin import Reports, StreamSize
 from vosship.state import STATE_FILE
 
 FLUSH_S = 60.0
-"""How long a call may wait in the switch before it is in the file (SS_CDR_FILE_WRITE_INTERVAL, domain facts, section 2)."""
+"""How long a call may wait in the switch before it is in the file (SS_CDR_FILE_WRITE_INTERVAL, docs/vos3000-cdr.md, section 2)."""
 
 COUNTS = ("read", "stored", "duplicate", "dead", "filtered", "lost_bytes")
 
@@ -56,7 +56,7 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PipelineStatus(msgspec.Struct, kw_only=True):
-    """One pipeline's account (contract, section 3). `files` are oldest first."""
+    """One pipeline's account. `files` are oldest first."""
 
     name: str
     read: int = 0
@@ -265,5 +265,5 @@ def _complete_until(
 
 
 def as_json(application: Application, pipelines: Sequence[PipelineStatus]) -> dict[str, Any]:
-    """The contract's shape of `status --json`."""
+    """What `status --json` prints."""
     return {"switch": application.config.switch, "pipelines": pipelines}

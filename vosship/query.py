@@ -69,7 +69,7 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of `stats`; the units are in the names (contract, section 3)."""
+    """One line of `stats`; the units are in the names."""
 
     key: str
     keys: tuple[str, ...] = ()

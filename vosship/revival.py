@@ -26,7 +26,7 @@ LOOK_EVERY_S = 1.0
 
 FIRST_PROBE_S = 60.0
 LONGEST_PROBE_S = 6 * 3600.0
-"""Design, section 3: a minute, then ever more rarely."""
+"""Chosen: within a coffee break of the cause being mended, and four times a day for what never heals."""
 
 AT_A_TIME = 500
 """Chosen: lines tried again in one go, so that the live ones keep their turn."""

@@ -294,7 +294,10 @@ class RunningPipeline:
         if isinstance(self.source, Settled):
             blocks = [settled.prepared.block for settled in batch.settled]
             moved = {block.stream.name: Position(block.stream, block.end, block.proof) for block in blocks}
-            moved |= {gone.stream.name: Position(gone.stream, gone.offset, gone=True) for gone in batch.gone}
+            for gone in batch.gone:
+                at = moved.get(gone.stream.name)
+                if at is None or at.stream.generation <= gone.stream.generation:
+                    moved[gone.stream.name] = Position(gone.stream, gone.offset, gone=True)
             self.source.settled(name, moved)
 
     def _note_rate(self, settled_bytes: int) -> None:

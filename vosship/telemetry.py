@@ -50,7 +50,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("vosship_disk_used_ratio", "gauge", "How full the file system of a path is.", ("path",)),
     Metric("vosship_findings_total", "counter", "What detectors noticed.", ("rule",)),
 )
-"""Names and labels are the contract's, section 5."""
+"""Dashboards and alerts rely on names and labels: extend, never rename."""
 
 
 class Telemetry:

@@ -44,7 +44,7 @@ PRUNE_EVERY_S = 3600.0
 """Chosen: the rows of an hour are few."""
 
 DISK_WARN_RATIO = 0.8
-"""Domain facts, section 5: alarm on a disk above 80 %."""
+"""docs/vos3000-cdr.md, section 5: alarm on a disk above 80 %."""
 
 
 class Watch:

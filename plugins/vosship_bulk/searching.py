@@ -149,7 +149,7 @@ class Session:
                     f"{answer.where}: the point in time is gone (over {KEEP_ALIVE} between two pages, or a node left)",
                     hint="ask again; `vosship export` goes on with the days it has",
                 )
-            if "too_many_buckets" in str(answer.body):
+            if b"too_many_buckets" in answer.body or b"too many buckets" in answer.body:
                 raise TooLargeError(
                     f"{answer.where}: more buckets than the cluster gives at once", hint="raise `search.max_buckets`"
                 )

@@ -42,7 +42,7 @@ class Destination(msgspec.Struct):
 
 
 class CarrierReport(msgspec.Struct):
-    """The report (contract, section 3), with clock offset and money."""
+    """The report, with clock offset and money."""
 
     verdict: Verdict
     sentence: str

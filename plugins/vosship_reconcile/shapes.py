@@ -64,7 +64,7 @@ class Lag(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """The whole report (contract, section 3)."""
+    """The whole report."""
 
     verdict: Verdict
     sentence: str
