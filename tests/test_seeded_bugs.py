@@ -20,6 +20,7 @@ import vosship.revival
 import vosship.running
 import vosship.state
 import vosship_files.rescue
+from tests.conservation import account
 from tests.conservation.machine import Conservation
 from vosship.delivery import Delivery
 from vosship.errors import TooLargeError, UnavailableError
@@ -323,6 +324,9 @@ def test_a_half_line_that_was_dead_is_stored_as_half() -> None:
         machine.work(2)
         machine.pass_time(121.0)
         machine.work(2)
+        machine.finish()
+        held = account.Held(machine.cluster, machine.data_dir)
+        assert [key[:2] for key in held.halves] == [("2026042600.txt", 90)]
 
     live(history)
 

@@ -69,8 +69,6 @@ def check_fates(journal: Journal, held: Held, *, healed: bool) -> None:
         mark = GOOD if mark == LONG and not block.cut else mark  # cut down by somebody else
         stored, dead = held.documents[key], held.dead.get(key)
         assert stored <= 1, f"stored twice: {key}"
-        if stored and block.unterminated and key[1] + len(key[2]) == block.end:
-            assert key in held.halves, f"half a line, stored as a whole one: {key}"
         if mark == BLANK:
             assert not stored, f"stored, though blank: {key}"
             assert not dead, f"dead, though blank: {key}"
