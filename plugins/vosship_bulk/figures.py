@@ -81,6 +81,7 @@ class _Counting:
         self._by = query.by
         self._time = TIME_COLUMNS[query.calls.time]
         self._zone = ZoneInfo(query.timezone)
+        self._sizes: dict[int, int] = {}  # what a page may hold instead, once that is known
 
     def pieces(self) -> Iterator[Query]:
         """The days of the window (of UTC, whose days these are does not matter) that have calls."""
@@ -136,14 +137,14 @@ class _Counting:
         sources = [{word: self._source(word)} for word in self._by]
         if delay:
             sources.append({delay: {"terms": {"field": delay}}})
-        composite: dict[str, Any] = {"size": size, "sources": sources}
+        composite: dict[str, Any] = {"size": self._sizes.get(size, size), "sources": sources}
         while True:
             try:
                 found = self._ask(calls, {"keys": {"composite": composite, **_inside(inner)}}, [ANSWERED] if delay else [])["keys"]
             except TooLargeError:
                 if composite["size"] == 1:
                     raise
-                composite["size"] //= 2
+                self._sizes[size] = composite["size"] = composite["size"] // 2
                 continue
             for bucket in found["buckets"]:
                 yield list(bucket["key"].values()), bucket
