@@ -57,21 +57,26 @@ class Renderer:
     def render(self, block: Block, records: Sequence[Record], ingested_at: float) -> list[Document]:
         """Documents of the records that have no fate yet; one that cannot be rendered is rejected and left out."""
         shared = orjson.dumps(self.envelope(block, ingested_at))[:-1] + b","
+        shared_text = shared.decode()
         seed = blake2b(f"{self._switch}\0{block.stream.base}\0".encode(), digest_size=ID_BYTES)
         indices, encode, copy = self._indices, orjson.dumps, seed.copy
         documents: list[Document] = []
         append = documents.append
         for record in records:
-            line, offset, fields = record.line, record.offset, record.fields
+            line, offset = record.line, record.offset
             index = indices.get(record.day) or self._index(record)
             if not index:
                 continue
-            fields["log.offset"] = offset
-            try:
-                body = shared + encode(fields)[1:]
-            except orjson.JSONEncodeError as error:
-                record.reject("unencodable", str(error))
-                continue
+            if record.json:
+                body = f'{shared_text}{record.json},"log.offset":{offset}}}'.encode()
+            else:
+                fields = record.fields
+                fields["log.offset"] = offset
+                try:
+                    body = shared + encode(fields)[1:]
+                except orjson.JSONEncodeError as error:
+                    record.reject("unencodable", str(error))
+                    continue
             digest = copy()
             digest.update(b"%d\0" % offset + line)
             name = b2a_base64(digest.digest(), newline=False).translate(_URL_SAFE).decode()

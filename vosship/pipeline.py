@@ -14,7 +14,7 @@ import msgspec
 from vosship.documents import Renderer
 from vosship.errors import VosshipError
 from vosship.events import Block, Dead, Document, Record
-from vosship.plugin import Conceals, Finishes, Processor
+from vosship.plugin import Conceals, Encodes, Finishes, LineEncoder, Processor
 
 log = logging.getLogger("vosship.pipeline")
 
@@ -62,6 +62,9 @@ class Pipeline:
         self._now = now
         self._keep_original = keep_original
         self._finish = source.finish if isinstance(source, Finishes) else None
+        first = self._processors[0] if self._processors else None
+        wants_fields = bool(self._finish) or keep_original
+        self._encoder = first.encoder(self._processors[1:]) if isinstance(first, Encodes) and not wants_fields else None
         self._conceal = [processor.conceal for processor in processors if isinstance(processor, Conceals)]
 
     def prepare(self, block: Block, wanted: Callable[[Record], bool] | None = None) -> Prepared:
@@ -69,18 +72,23 @@ class Pipeline:
 
         Raises FatalError (or another VosshipError) only when a processor says that the whole pipeline must stop.
         """
-        records, alive = self.process(block)
+        records, alive = self.process(block, self._encoder if wanted is None else None)
         if wanted is not None:
             alive = [record for record in alive if wanted(record)]
         return self._rendered(block, records, alive)
 
-    def process(self, block: Block) -> tuple[list[Record], list[Record]]:
-        """One record a line of the block, and those of them that have no fate after all processors."""
+    def process(self, block: Block, encoder: LineEncoder | None = None) -> tuple[list[Record], list[Record]]:
+        """One record a line of the block, and those of them that have no fate after all processors.
+
+        With an `encoder`, records that it takes have `json` and no fields.
+        """
         records = records_of(block)
         if block.cut:
             records[0].reject(LINE_TOO_LONG, f"{block.end - block.offset} bytes")
-        alive = [] if block.cut else records
+        alive: Sequence[Record] = [] if block.cut else records
         try:
+            if encoder is not None and alive:
+                alive = encoder.encode(records)
             for processor in self._processors:
                 if not alive:
                     break
@@ -91,10 +99,10 @@ class Pipeline:
         except Exception:
             log.exception("processor failed on a block, running its lines one by one", extra={"file": block.stream.path})
             records = self._one_by_one(block)
-            alive = [record for record in records if not record.fate]
+        living = [record for record in records if not record.fate]
         if self._finish:
-            self._finish(alive)
-        return records, alive
+            self._finish(living)
+        return records, living
 
     def _rendered(self, block: Block, records: list[Record], alive: list[Record]) -> Prepared:
         if self._keep_original:

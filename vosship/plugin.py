@@ -98,6 +98,26 @@ class Processor(Protocol):
     def process(self, records: Sequence[Record]) -> None: ...
 
 
+class LineEncoder(Protocol):
+    """Takes regular lines past a whole chain of processors, straight to JSON."""
+
+    def encode(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Set `json`, `day` and `at` of each record that is regular, and return the others, in order, for the chain.
+
+        The records are fresh and of one block. What is set must equal, member for member, what the chain would give.
+        """
+        ...
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """A first processor that knows how to encode lines for itself and all that follow it: for speed alone."""
+
+    def encoder(self, following: Sequence[Processor]) -> LineEncoder | None:
+        """An encoder for exactly this chain, or None when there is none."""
+        ...
+
+
 class DocumentOutput(Protocol):
     """A store of documents.
 

@@ -12,8 +12,10 @@ from zoneinfo import ZoneInfo
 
 from vosship.errors import FatalError
 from vosship.events import Block, Field, Record
-from vosship.plugin import Context
+from vosship.plugin import Context, LineEncoder, Processor
 from vosship_cdr import pipe
+from vosship_cdr.codes import Codes
+from vosship_cdr.encoding import PipeEncoder
 from vosship_cdr.layout import LAYOUTS, PIPE, Layout, LayoutName, fields
 from vosship_cdr.lines import UnreadableError, Values, build
 from vosship_cdr.options import CdrOptions
@@ -74,6 +76,29 @@ class Cdr:
             self._read(record, state, unterminated=record is tail)
         if state.watch is not None:
             self._check_unit(state, block, records)
+
+    def encoder(self, following: Sequence[Processor]) -> LineEncoder | None:
+        """Straight to JSON, where no processor but `codes` follows and nothing but the line's own columns is asked for."""
+        if self._values.rounding is not None or len(following) > 1 or (following and type(following[0]) is not Codes):
+            return None
+        return PipeEncoder(self, following[0] if following else None)
+
+    def regular(self, block: Block, records: Sequence[Record]) -> StreamState | None:
+        """The stream's state, when nothing is left to be found out of it and its lines are the pipe's nineteen columns."""
+        state = self.streams.of(block.stream)
+        if state.layout is not PIPE or state.count != pipe.COLUMNS or not state.settled or state.watch is not None:
+            return None
+        return None if self._upgraded(state, records) else state
+
+    @property
+    def values(self) -> Values:
+        """How texts become values, remembered by text."""
+        return self._values
+
+    @property
+    def pipe_unit(self) -> str:
+        """The unit of holdTime in a pipe file."""
+        return self._unit(PIPE)
 
     def _unit(self, layout: Layout) -> str:
         return layout.hold_unit if self._options.hold_unit == "auto" else self._options.hold_unit

@@ -1,0 +1,184 @@
+"""The quick way of a regular line gives the documents that the processors give, member for member, and nothing else."""
+
+import json
+import random
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vosship import config
+from vosship.application import Application
+from vosship.documents import Renderer
+from vosship.events import Block, Stream
+from vosship.pipeline import Pipeline
+from vosship_switch.simulation import Settings, Simulation
+
+NAME = "2026042612.txt"
+REGULAR = (
+    "8801711000000|4420700000|2026-04-26 12:00:00|2026-04-26 12:01:05|{hold}|200|0|IN|OUT|10.0.0.1|10.0.0.2|"
+    "+8801711000000|222#4420700000|8801711000000|004420700000|0|1|5000|900"
+)
+SETTLING = [REGULAR.format(hold=hold).encode() for hold in (0, 60_000, 50_000, 40_000, 30_000) * 14]
+"""Enough lines to settle a stream's layout and the unit of its holdTime."""
+
+
+def pipeline(processors="[cdr, codes]", **entry):
+    """A pipeline of those processors, as the daemon builds it."""
+    text = f"{{switch: s, timezone: Asia/Dhaka, inputs: {{cdr: {{type: files, paths: ['x/*.txt']}}}}, processors: {processors}}}"
+    application = Application(config.parse(text))
+    source = application.inputs["cdr"]
+    renderer = Renderer(switch="s", host="h", channel="file", series="vos3000-cdr")
+    return Pipeline(
+        "cdr>out",
+        source=source.plugin,
+        processors=application.processors(source),
+        renderer=renderer,
+        now=lambda: 1_777_200_000.0,
+        **entry,
+    )
+
+
+def block(lines, offset=0, name=NAME, *, unterminated=False):
+    data = b"\n".join(lines) + (b"" if unterminated else b"\n")
+    return Block(Stream(f"/cdr/{name}", name, f"/cdr/{name}"), offset, offset + len(data), data, b"", {}, unterminated=unterminated)
+
+
+def documents(prepared):
+    return [(document.id, document.index, json.loads(document.body)) for document in prepared.documents]
+
+
+def both(blocks, processors="[cdr, codes]"):
+    """What the quick way and the long way give, and how many records the quick way took."""
+    quick, slow = pipeline(processors), pipeline(processors)
+    taken = 0
+    encode = quick._encoder.encode
+
+    def counting(records):
+        nonlocal taken
+        left = encode(records)
+        taken += len(records) - len(left)
+        return left
+
+    quick._encoder.encode = counting
+    slow._encoder = None
+    results = []
+    for way in (quick, slow):
+        prepared = [way.prepare(each) for each in blocks]
+        results.append(
+            [
+                (documents(each), [(dead.offset, dead.reason) for dead in each.dead], each.filtered, each.last_at)
+                for each in prepared
+            ]
+        )
+    return results[0], results[1], taken
+
+
+def test_a_switchs_traffic_is_the_same_both_ways(tmp_path):
+    """20,000 simulated calls, with Chinese gateways, empty columns and technical prefixes; most take the quick way."""
+    Simulation(Settings(directory=tmp_path, calls=20_000, start_ms=1_777_183_200_000, seed=3), told=None).run()
+    blocks = []
+    for file in sorted(Path(tmp_path).iterdir()):
+        lines, offset = file.read_bytes().split(b"\n")[:-1], 0
+        for start in range(0, len(lines), 700):
+            part = block(lines[start : start + 700], offset, file.name)
+            blocks.append(part)
+            offset = part.end
+    quick, slow, taken = both(blocks)
+    assert quick == slow
+    assert taken > 16_000
+
+
+COLUMNS = st.one_of(
+    st.sampled_from(
+        ["", "0", "00", "007", "1", "-1", "9" * 19, "0x1", "٣", "200", "-8", "-99", "3.5", "2026-04-26 12:00:30", "10.0.0.300"]
+    ),
+    st.text(max_size=12),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 18), COLUMNS), max_size=3),
+    end=st.sampled_from([b"", b"\r", b"|", b"|x", b"\xff", b"\x00"]),
+    unterminated=st.booleans(),
+)
+def test_any_line_is_the_same_both_ways(changes, end, unterminated):
+    """Whatever stands in a column or behind the line, the quick way gives what the processors give, or leaves it to them."""
+    columns = REGULAR.format(hold=21_049).split("|")
+    for place, text in changes:
+        columns[place] = text
+    line = "|".join(columns).encode("utf-8", "surrogatepass").replace(b"\n", b" ") + end
+    settled = block(SETTLING)
+    quick, slow, taken = both([settled, block([SETTLING[0], line, SETTLING[1]], settled.end, unterminated=unterminated)])
+    assert quick == slow
+    assert taken or changes or end
+
+
+def test_a_settled_streams_regular_lines_take_the_quick_way():
+    """After the first block every line of a plain file is encoded straight; a chain or an option that needs the fields is not."""
+    settled = block(SETTLING)
+    assert both([settled, block(SETTLING, settled.end)])[2] == len(SETTLING)
+    assert pipeline("[{type: cdr, rounding: {rule: threshold, value_ms: 50}}, codes]")._encoder is None
+    assert pipeline("[cdr, codes, prefixes]")._encoder is None
+    assert pipeline(keep_original=True)._encoder is None
+    assert pipeline("[cdr]")._encoder is not None
+
+
+def test_the_quick_way_keeps_no_more_than_it_may():
+    """A hostile switch that writes ever new codes does not grow the memory of encoded ones."""
+    way = pipeline()
+    offset = way.prepare(block(SETTLING)).block.end
+    seen = random.Random(1)
+    for _ in range(12):
+        lines = [REGULAR.format(hold=0).replace("|200|", f"|{seen.randrange(10**9)}|").encode() for _ in range(600)]
+        offset = way.prepare(block(lines, offset)).block.end
+    assert len(way._encoder._ends) <= 5_000
+
+
+PECULIAR = {
+    "zeros before a delay": {17: "0005000"},
+    "zeros before a duration": {4: "0021049"},
+    "answered before it was received": {2: "2026-04-26 12:01:04", 4: "21049"},
+    "stopped before it started": {2: "2026-04-26 12:01:06", 4: "0"},
+    "a reason in no table": {5: "-4711"},
+    "a party in no table": {15: "7"},
+    "stopped years from its file's name": {2: "2031-04-26 12:00:00", 3: "2031-04-26 12:01:05"},
+    "longer than a year": {4: str(400 * 86_400_000)},
+    "an address that is none": {9: "10.0.0.300"},
+    "a quote in a number": {0: '880"171'},
+    "a backslash in a gateway": {7: "IN\\"},
+    "a tab in a number": {1: "44\t20"},
+    "no outgoing gateway": {8: ""},
+    "no caller": {0: ""},
+    "no delay at the end": {18: ""},
+    "digits of another script": {17: "٣٤"},
+}
+
+
+@pytest.mark.parametrize("changes", PECULIAR.values(), ids=PECULIAR)
+def test_a_peculiar_line_is_the_same_both_ways(changes):
+    """Each thing that the quick way must notice, alone among regular lines."""
+    columns = REGULAR.format(hold=21_049).split("|")
+    for place, text in changes.items():
+        columns[place] = text
+    settled = block(SETTLING)
+    quick, slow, _ = both([settled, block([SETTLING[0], "|".join(columns).encode(), SETTLING[1]], settled.end)])
+    assert quick == slow
+
+
+def test_a_doubled_hour_is_the_same_both_ways():
+    """Times that occur twice are tagged whichever way their line takes."""
+    quick, slow = (pipeline() for _ in range(2))
+    for way in (quick, slow):
+        way._processors[0]._values.instants._convert.__self__._zone = ZoneInfo("Europe/London")
+    slow._encoder = None
+    name, settled = "2026102501.txt", [line.replace(b"2026-04-26", b"2026-10-25") for line in SETTLING]
+    night = [line.replace(b" 12:0", b" 01:3") for line in settled[:3]]
+    for way in (quick, slow):
+        way.prepare(block(settled, 0, name))
+    first, second = (documents(way.prepare(block(night, 100_000, name))) for way in (quick, slow))
+    assert first == second
+    assert all("time_ambiguous" in fields["tags"] for _, _, fields in first)
