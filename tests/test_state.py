@@ -61,6 +61,14 @@ def test_a_failing_settle_changes_nothing(state):
     assert state.submit_known("cdr>store").result() == {}
 
 
+def test_half_a_character_in_a_servers_message_harms_nothing(state):
+    """A lone surrogate in a detail or a reason is written out; the state lives on."""
+    odd = Dead(stream=STREAM, offset=50, line=b"x", reason="mapping", detail="half \ud800 here")
+    state.settle("cdr>store", [settled(0, 100, dead=[odd], stored=9)], [], 1.0).result()
+    state.tell("cdr>store", "waiting", "said \udfff", 2.0).result()
+    assert rows(state, "SELECT detail FROM dead") == [("half \\ud800 here",)]
+
+
 def test_the_pragmas_that_a_kill_cannot_show(state):
     """The connection that settles is WAL and synchronous=FULL (2): a commit survives a power cut."""
     assert rows(state, "PRAGMA synchronous") == [(2,)]

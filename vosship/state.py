@@ -169,7 +169,9 @@ class State:
         """Note what a pipeline is doing, for `status`."""
         return self.submit(
             lambda db: _discard(
-                db.execute("UPDATE pipelines SET state = ?, reason = ?, since = ? WHERE name = ?", (state, reason, since, pipeline))
+                db.execute(
+                    "UPDATE pipelines SET state = ?, reason = ?, since = ? WHERE name = ?", (state, _sound(reason), since, pipeline)
+                )
             )
         )
 
@@ -218,7 +220,7 @@ class State:
                 except ConfigError as refusal:  # nothing was written by that job; the others are not its business
                     results.append((done, None, refusal))
             db.execute("COMMIT")  # a crash before this line leaves the state as it was: everything is sent again
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError, OverflowError) as error:  # the last two: a value SQLite cannot hold
             if db.in_transaction:
                 db.execute("ROLLBACK")
             results = [(done, None, _fatal(self.path, error)) for _, done in jobs]
@@ -325,7 +327,12 @@ def _settle(db: sqlite3.Connection, pipeline: str, blocks: Sequence[Settled], go
 def _dead_row(pipeline: str, dead: Dead, now: float) -> tuple[Any, ...]:
     stream = dead.stream
     place = (pipeline, stream.name, stream.generation, stream.base, stream.path, stream.starts_at, dead.offset)
-    return (*place, dead.reason, dead.detail, now, dead.line, dead.fields)
+    return (*place, dead.reason, _sound(dead.detail), now, dead.line, dead.fields)
+
+
+def _sound(text: str) -> str:
+    """The text without half characters, which a server's message may hold and SQLite refuses."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _count_dead(db: sqlite3.Connection, pipeline: str, lines: int, size: int) -> None:
@@ -369,7 +376,7 @@ def _revive(db: sqlite3.Connection, pipeline: str, revived: Iterable[Revived], n
         if row is None:  # another request was quicker
             continue
         if item.fate == "dead":
-            db.execute("UPDATE dead SET reason = ?, detail = ? WHERE id = ?", (item.reason, item.detail, item.id))
+            db.execute("UPDATE dead SET reason = ?, detail = ? WHERE id = ?", (item.reason, _sound(item.detail), item.id))
             continue
         assert item.fate in ("stored", "duplicate", "filtered")
         db.execute("DELETE FROM dead WHERE id = ?", (item.id,))
