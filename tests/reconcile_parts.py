@@ -58,7 +58,11 @@ class Place:
     def simulate(
         self, calls: int, *, faults: frozenset[str] = frozenset(), transport: Literal["tcp", "udp"] = "tcp", **settings: Any
     ) -> dict[str, int]:
-        """Write files and forward the same calls to a real receiver; returns the simulator's own classes."""
+        """Write files and forward the same calls to a real receiver; returns the simulator's own classes.
+
+        However many calls, they fit into DAY.
+        """
+        cps = max(2.0, calls / 40_000)
 
         async def run() -> dict[str, int]:
             forward = self.application().inputs["forward"].plugin
@@ -70,7 +74,7 @@ class Place:
                 )
                 simulation = Simulation(
                     Settings(
-                        directory=self.path / "cdr", calls=calls, start_ms=START_MS, faults=faults, forward=to, cps=2.0, **settings
+                        directory=self.path / "cdr", calls=calls, start_ms=START_MS, faults=faults, forward=to, cps=cps, **settings
                     )
                 )
                 await asyncio.to_thread(simulation.run)
