@@ -1,6 +1,6 @@
 """Measures the embedded store: calls stored a second, a number found, figures of a day.
 
-    python benchmarks/embedded_store.py DIRECTORY [--calls 1000000] [--days 1]
+    python -m benchmarks.embedded_store [DIRECTORY] [--calls 1000000] [--days 1]
 
 It fills DIRECTORY (about 400 MB a million calls) unless it is filled already, and prints wall and CPU times.
 """
@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import logging
 import random
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -112,13 +113,19 @@ def _search(output: Sqlite, query: Query) -> list[Hit]:
 def main() -> None:
     """Fill where needed, then ask."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=Path)
+    parser.add_argument("directory", type=Path, nargs="?", help="kept and used again; else a temporary one")
     parser.add_argument("--calls", type=int, default=1_000_000, help="a day")
     parser.add_argument("--days", type=int, default=1)
     given = parser.parse_args()
-    output = store(given.directory)
-    if not list(given.directory.glob("*.sqlite")):
-        asyncio.run(fill(output, given.calls, given.days))
+    with tempfile.TemporaryDirectory() as temporary:
+        measure(given.directory or Path(temporary), given.calls, given.days)
+
+
+def measure(directory: Path, calls: int, days: int) -> None:
+    """Print the figures of the store in `directory`."""
+    output = store(directory)
+    if not list(directory.glob("*.sqlite")):
+        asyncio.run(fill(output, calls, days))
     ever = Query(from_ms=0, to_ms=1 << 50)
     first = Query(from_ms=FIRST_DAY * 1000, to_ms=(FIRST_DAY + 86_400) * 1000, limit=100)
     some = timed("newest 100 of the first day", lambda: list(output.search(first)))[50]
