@@ -105,11 +105,15 @@ def check_directory(switch: Switch, journal: Journal, held: Held, also: set[Plac
     begun = {(span.base, span.offset) for span in cut}  # a half line too long, taken and then written on: dead, and its rest
     missing = [place for place in account.missing if (place.base, place.offset) not in begun]
     assert not missing, f"neither delivered nor lost: {missing[:3]}"
-    assert not account.invented, f"never written: {account.invented[:3]}"
+    # A half last line of a finished file is taken, and the switch goes on with it later: its rest is read as a line of its own
+    # (docs/delivery.md, ways to double a line). The half may be too long, or sent and never settled.
+    rests = {(span.base, span.end) for span in cut}
+    invented = [place for place in account.invented if (place.base, place.offset) not in rests]
+    assert not invented, f"never written: {invented[:3]}"
     assert not account.baseless, f"lost what never was: {account.baseless[:3]}"
     written = {(base, offset, line[:-1]) for base, offset, line in switch.written}
     unsettled = {(base, offset, line) for base, offset, line in switch._halves}
-    ends = {(half.base, half.offset + len(half.line)) for half in halves}
+    ends = rests | {(half.base, half.offset + len(half.line)) for half in [*halves, *(Place(*each) for each in unsettled)]}
     for base, offset, line in held.documents:
         assert (base, offset, line) in written | unsettled or (base, offset) in ends, (
             f"in the index, never written: {base} {offset}"
