@@ -22,7 +22,7 @@ from vosship.state import Revived, State
 log = logging.getLogger("vosship.revival")
 
 LOOK_EVERY_S = 1.0
-"""Chosen: a request of `vosship dead replay` begins within a second; one indexed look costs 30 us."""
+"""Chosen: a request of `vosship dead replay` begins within a second."""
 
 FIRST_PROBE_S = 60.0
 LONGEST_PROBE_S = 6 * 3600.0

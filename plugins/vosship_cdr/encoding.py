@@ -3,8 +3,8 @@
 It decides nothing: what is in any way unusual is left for the processors, and what it gives equals what they give, member for
 member (tests/test_cdr_encoding.py holds the two against each other).
 
-Why: building a record's fields one by one and encoding them again took 57 of 63 thousand instructions a record (callgrind,
-2026-11-20). Here a line is split, its times and codes looked up as texts that are JSON already, and joined.
+Why: the long way takes 63 thousand instructions a record, 35 of them in the two processors (callgrind, 2026-11-20).
+Here a line is split, its times and codes are looked up as texts that are JSON already, and the whole is joined.
 """
 
 from __future__ import annotations
