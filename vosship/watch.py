@@ -26,7 +26,7 @@ from vosship.state import State
 log = logging.getLogger("vosship.watch")
 
 LOOK_EVERY_S = 15.0
-"""Chosen: within a scrape interval; a look at 2,048 files took 145 ms on a busy machine (2026-11-20), so it is rarer while quiet."""
+"""Chosen: within a scrape interval; a look at 2,048 files took 145 ms on a busy machine (2026-11-20): rarer while quiet."""
 
 QUIET_LOOK_S = 300.0
 """Chosen: between two looks while nothing happens, so that 2,048 finished files cost nothing measurable."""
