@@ -116,6 +116,19 @@ def test_the_embedded_store_holds_exactly_the_directorys_lines(tmp_path):
     assert sorted(hit["_id"] for hit in found()) == sorted(hit["_id"] for hit in first)
 
 
+def test_a_stop_while_the_server_is_away_is_a_stop(tmp_path):
+    """Told to end while its output does not answer, the agent ends at once with 0, and nothing calls it halted."""
+    vosship("simulate", tmp_path / "cdr", "--calls", 100, "--seed", 7)
+    config = configure(tmp_path, {"type": "opensearch", "hosts": ["http://127.0.0.1:1"]})
+    with Agent(config) as agent:
+        wait_for(lambda: status(config)["state"] == "waiting", "the agent says that it waits")
+        agent.stop()
+    log = config.with_suffix(".log").read_text()
+    assert "halted" not in log
+    assert "stopped with documents unsettled" in log
+    assert (status(config)["state"], status(config)["reason"]) == ("stopped", "")
+
+
 @pytest.mark.real_server
 def test_a_real_server_holds_every_line_in_its_stops_local_day(tmp_path, search_node):
     """Counts agree index by index with a plain scan; a second run without the state doubles nothing."""

@@ -169,6 +169,7 @@ class Daemon:
     async def _stop_when_told(self) -> None:
         await self._stopping.wait()
         for running in self._running:
+            running.stopping = True
             running.delivery.give_up_after(STOP_GIVE_UP_S)
             running.stop_reading()
         await asyncio.sleep(self._application.config.drain_s)

@@ -114,6 +114,7 @@ class RunningPipeline:
         self.delivery = delivery
         self.counts: Counter[str] = Counter()
         self.failure: VosshipError | None = None
+        self.stopping = False
         self.finished = asyncio.Event()
         self._state = state
         self._common = common
@@ -154,8 +155,14 @@ class RunningPipeline:
     def _fail(self, error: VosshipError) -> None:
         if self.failure is None:
             self.failure = error
-            log.error("pipeline halted", extra={"pipeline": self.name, "reason": str(error)})
-            self.tell("halted", str(error))
+            if self.stopping:  # told to stop, so nobody waits for an output that does not answer
+                log.warning(
+                    "stopped with documents unsettled, sent again next time", extra={"pipeline": self.name, "reason": str(error)}
+                )
+                self.tell("stopped", "")
+            else:
+                log.error("pipeline halted", extra={"pipeline": self.name, "reason": str(error)})
+                self.tell("halted", str(error))
         self.delivery.give_up_after(0.0)  # what is still on its way will not be settled: it is not insisted on
         self.stop_reading()
 
