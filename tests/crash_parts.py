@@ -119,18 +119,24 @@ def base_of(path: str) -> str:
 
 
 class Tally(msgspec.Struct, kw_only=True):
-    """What a run came to. `missing` and `doubled` must be 0, and `unexplained` empty."""
+    """What a run came to. `missing` and `doubled` must be 0, and `unexplained` empty.
+
+    Of lines, each written one counted once: stored, set_aside, blank, lost_lines, in_named_gaps, missing. Of the ledger: duplicate,
+    dead, filtered, lost_bytes. `stored` counts what stands in the store, so what is doubled counts there too.
+    """
 
     written: int = 0
     deleted_unread: int = 0
     stored: int = 0
+    set_aside: int = 0
+    blank: int = 0
+    lost_lines: int = 0
+    in_named_gaps: int = 0
+    missing: int = 0
     duplicate: int = 0
     dead: int = 0
     filtered: int = 0
     lost_bytes: int = 0
-    lost_lines: int = 0
-    in_named_gaps: int = 0
-    missing: int = 0
     doubled: int = 0
     invented: int = 0
     unexplained: list[str] = []
@@ -156,7 +162,13 @@ def tally(account: Path, status: dict[str, Any], dead: Iterable[dict[str, Any]],
     result.invented = len(places.keys() - {(line.file, line.offset) for line in lines})
     for line in lines:
         place = line.file, line.offset
-        if place in places or place in set_aside or not line.line.strip():
+        if place in places:
+            continue
+        if place in set_aside:
+            result.set_aside += 1
+            continue
+        if not line.line.strip():
+            result.blank += 1
             continue
         if line.fate == "deleted":
             result.deleted_unread += 1
@@ -169,6 +181,9 @@ def tally(account: Path, status: dict[str, Any], dead: Iterable[dict[str, Any]],
         else:
             result.missing += 1
             result.unexplained.append(f"{line.fate} {line.file} at {line.offset}")
+    classes = result.stored + result.set_aside + result.blank + result.lost_lines + result.in_named_gaps + result.missing
+    if classes - result.doubled - result.invented != result.written:
+        result.unexplained.append(f"{result.written} lines written, {classes} in the classes")
     sums = status["stored"] + status["duplicate"] + status["dead"] + status["filtered"]
     if status["read"] != sums:
         result.unexplained.append(f"read {status['read']}, accounted {sums}")

@@ -177,11 +177,13 @@ def places(node: nodes.Node) -> Counter[Place]:
 def table(result: Tally, done: Counter[str]) -> str:
     """The result and what was done to get it, as Markdown."""
     rows = [
-        ("lines written", result.written), ("deleted unread", result.deleted_unread), ("stored", result.stored),
-        ("duplicate (sent again, known by their id)", result.duplicate), ("dead", result.dead), ("filtered", result.filtered),
-        ("lost, by name and bytes: lines", result.lost_lines), ("lost: bytes", result.lost_bytes),
-        ("in named gaps (deleted while no agent ran)", result.in_named_gaps),
-        ("**missing**", result.missing), ("**doubled**", result.doubled), ("in the index, never written", result.invented),
+        ("lines written", result.written), ("stored", result.stored), ("dead (damaged on purpose)", result.set_aside),
+        ("blank", result.blank), ("lost, by name and bytes", result.lost_lines),
+        ("deleted while no agent ran, in named gaps", result.in_named_gaps), ("**missing**", result.missing),
+        ("**doubled**", result.doubled), ("in the index, never written", result.invented),
+        ("of the written, deleted unread", result.deleted_unread),
+        ("ledger: duplicate (sent again, known by their id)", result.duplicate),
+        ("ledger: dead", result.dead), ("ledger: filtered", result.filtered), ("ledger: bytes lost", result.lost_bytes),
     ]  # fmt: skip
     lines = ["| | |", "|---|--:|", *(f"| {name} | {count:,} |" for name, count in rows)]
     lines += ["", "Done to it: " + ", ".join(f"{what} {count}" for what, count in sorted(done.items())) + "."]
@@ -220,9 +222,9 @@ def main() -> int:
         finally:
             soak.close()
         print(table(result, soak.done))
-        if not result.good:
-            status = json.dumps(pipeline_status(soak.config))
-            (folder / "status.json").write_text(status)
+        (folder / "status.json").write_text(json.dumps(pipeline_status(soak.config)))
+        if disk is not None:
+            shutil.copytree(disk / "data", folder / "data")
     if result.good and not chosen.keep:
         shutil.rmtree(folder, ignore_errors=True)
     return 0 if result.good else 1
