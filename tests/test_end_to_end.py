@@ -195,3 +195,45 @@ def test_without_its_template_a_new_day_halts_until_setup(tmp_path, search_node)
         agent.stop()
     assert search_node.count("vos3000-cdr-2026.04.27") == 2_000
     assert status(config)["dead"] == 0
+
+
+@pytest.mark.real_server
+def test_an_old_day_made_read_only_holds_up_no_live_call_and_heals(tmp_path, search_node):
+    """Its lines are dead as `index_blocked` while live calls go on arriving, and are stored by themselves once it is writable."""
+    config = configure(tmp_path, node_output(search_node))
+    for number, start in enumerate(("2026-04-26T06:00", "2026-04-26T18:00")):
+        vosship("simulate", tmp_path / f"old{number}", "--calls", 1_000, "--seed", number, "--start", start)
+    old_day, block = "vos3000-cdr-2026.04.26", "index.blocks.write"
+    (tmp_path / "old0").rename(tmp_path / "cdr")
+    with Agent(config) as agent:
+        wait_for(lambda: status(config)["stored"] == 1_000, "the old day's index is there")
+        assert search_node.call("PUT", f"/{old_day}/_settings", {block: True})[0] == 200
+        live = ["simulate", tmp_path / "live", "--seconds", 15, "--cps", 40, "--flush-s", 0.3]
+        (tmp_path / "live").symlink_to(tmp_path / "cdr")
+        switch = subprocess.Popen([*VOSSHIP, *map(str, live)], stderr=subprocess.PIPE)
+        wait_for(lambda: status(config)["stored"] > 1_000, "live calls arrive")
+        for file in (tmp_path / "old1").iterdir():
+            file.rename(tmp_path / "cdr" / file.name)
+        behind_s = []
+        while switch.poll() is None:
+            time.sleep(0.5)
+            behind_s.append(time.time() - newest_stop(search_node))
+        assert switch.returncode == 0, switch.stderr.read()
+        written = len(lines_of(tmp_path / "cdr"))
+        wait_for(lambda: (now := status(config))["stored"] == written - 1_000 and now["dead"] == 1_000, "only the old are dead")
+        reasons = {json.loads(line)["reason"] for line in vosship("dead", "list", "-c", config, "--json").stdout.splitlines()}
+        assert reasons == {"index_blocked"}
+        assert max(behind_s) < 10, behind_s
+        assert search_node.call("PUT", f"/{old_day}/_settings", {block: None})[0] == 200
+        wait_for(lambda: not status(config)["dead"], "the old day heals by itself", timeout_s=200)
+        assert status(config)["stored"] == written
+        agent.stop()
+    assert search_node.count("vos3000-cdr-*") == written
+    assert search_node.count(old_day) == 2_000
+
+
+def newest_stop(node):
+    """When the newest call that can be found stopped."""
+    node.call("POST", "/vos3000-cdr-*/_refresh")
+    newest = {"size": 1, "sort": [{"@timestamp": "desc"}], "_source": False}
+    return node.call("POST", "/vos3000-cdr-*/_search", newest)[1]["hits"]["hits"][0]["sort"][0] / 1000
