@@ -181,7 +181,7 @@ def test_only_a_day_that_was_complete_is_not_read_again(tmp_path: Path) -> None:
     parts = Parts(tmp_path / "x.csv", {"question": 1})
     assert parts.open(restart=False) is False
     for day, settled in (("2026-04-25", True), ("2026-04-26", False)):
-        parts.write(day, lambda file: Totals(records=file.write(b"x") + 0), settled=settled)
+        parts.write(day, lambda file: Totals(records=1, size_bytes=file.write(b"x")), settled=settled)
     assert parts.open(restart=False) is True
     settled_part = parts.done("2026-04-25")
     assert settled_part is not None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -13,10 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from tests import nodes, plain_scan
@@ -29,6 +31,9 @@ SPAN_S = 250_000
 """Just under three days."""
 
 DAYS = ("--from", "2026-04-26", "--to", "2026-04-28")
+
+
+FORMATS = ("ndjson", "csv", "parquet")
 
 
 @pytest.fixture(params=["sqlite", "opensearch", "elasticsearch"])
@@ -67,9 +72,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
             agent.wait(60)
 
 
-def start(place: Path, out: str) -> subprocess.Popen[bytes]:
-    """An export of the three days under way."""
-    words = ["-c", str(place / "vosship.yaml"), *DAYS, "--format", "ndjson", "--out", str(place / out)]
+def start(place: Path, out: str, *days: str) -> subprocess.Popen[bytes]:
+    """An export under way; the end of its file's name is the format."""
+    words = ["-c", str(place / "vosship.yaml"), *days, "--format", out.rpartition(".")[2], "--out", str(place / out)]
     return subprocess.Popen([*VOSSHIP, "export", *words], stderr=subprocess.PIPE)
 
 
@@ -90,36 +95,76 @@ def end(process: subprocess.Popen[bytes]) -> tuple[str, float]:
     return said, peak_mb
 
 
-def test_a_killed_export_goes_on_and_is_whole_while_the_agent_writes(place: Path) -> None:
-    """Killed after its first day it leaves no file; the same command then gives every call once, newest first, below 100 MB."""
-    expected = [call["stopTime"] for call in plain_scan.lines(place / "expected", "dhaka-1")]
-    process = start(place, "calls.ndjson")
-    parts = place / "calls.ndjson.parts"
-    while not list(parts.glob("*.part")):
-        assert process.poll() is None, "ended before it could be killed"
+def break_off(process: subprocess.Popen[bytes], parts: Path, days: int, how: signal.Signals) -> str:
+    """Send it that signal once so many days are done; what it said."""
+    while len(list(parts.glob("*.part"))) < days:
+        assert process.poll() is None, "ended before it could be broken off"
         time.sleep(0.002)
-    process.kill()
-    process.wait()
-    assert process.stderr is not None
-    process.stderr.close()
-    assert not (place / "calls.ndjson").exists()
-    assert len(list(parts.glob("*.part"))) < 3, "killed too late to see anything"
-    said, peak_mb = end(start(place, "calls.ndjson"))
+    process.send_signal(how)
+    said = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == (130 if how is signal.SIGINT else -how), said
+    return said
+
+
+Place = tuple[int, str, int]
+"""Minus the epoch milliseconds of a call's stop, its file, its byte: what exports are ordered by."""
+
+
+def placed(path: Path) -> list[Place]:
+    """Where each call of an exported file belongs, in the file's order."""
+    if path.suffix == ".parquet":
+        rows = duckdb.sql(f"""SELECT epoch_ms("@timestamp"), "log.file.path", "log.offset" FROM '{path}'""")
+        assert rows is not None
+        return [(-at, file, offset) for at, file, offset in rows.fetchall()]
+    with path.open(newline="") as text:
+        found = csv.DictReader(text) if path.suffix == ".csv" else map(json.loads, text)
+        return [(-milliseconds(each["@timestamp"]), each["log.file.path"], int(each["log.offset"])) for each in found]
+
+
+def milliseconds(text: str) -> int:
+    """Epoch milliseconds of a document's time."""
+    return (datetime.fromisoformat(text) - datetime.fromisoformat("1970-01-01T00:00:00Z")) // timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_broken_off_export_goes_on_and_is_whole_while_the_agent_writes(place: Path, form: str) -> None:
+    """Killed after its first day and stopped by Ctrl-C after its second it leaves no file; the same command then gives every
+    call once, newest first, below 100 MB."""
+    expected = sorted(
+        (-call["stopTime"], str(place / "cdr" / Path(call["file"]).name), call["offset"])
+        for call in plain_scan.lines(place / "expected", "dhaka-1")
+    )
+    out = place / f"calls.{form}"
+    parts = place / f"calls.{form}.parts"
+    break_off(start(place, out.name, *DAYS), parts, 1, signal.SIGKILL)
+    assert "same command goes on" in break_off(start(place, out.name, *DAYS), parts, 2, signal.SIGINT)
+    assert not out.exists()
+    kept = {path.name: path.stat().st_mtime_ns for path in parts.glob("*.part")}
+    assert 2 <= len(kept) < 3, "broken off too late to see anything"
+    said, peak_mb = end(start(place, out.name, *DAYS))
     assert "going on" in said
-    assert "complete" in said
-    assert peak_mb < 100
-    digest, order = hashlib.sha256(), []
-    with (place / "calls.ndjson").open("rb") as file:
-        for line in file:
-            digest.update(line)
-            each = json.loads(line)
-            at = datetime.fromisoformat(each["@timestamp"]).timestamp() * 1000
-            order.append((-round(at), each["log.file.path"], each["log.offset"], each["_id"]))
-    assert order == sorted(order)
-    assert len({place[1:3] for place in order}) == len(order) == len(expected) == CALLS
-    assert sorted(-place[0] for place in order) == sorted(expected)
-    manifest = json.loads((place / "calls.ndjson.manifest.json").read_text())
+    assert "is complete" in said
+    assert placed(out) == expected
+    assert len(expected) == CALLS
+    manifest = json.loads((place / f"calls.{form}.manifest.json").read_text())
     assert manifest["records"] == CALLS
     assert manifest["complete"] is True
-    assert manifest["sha256"] == digest.hexdigest()
-    print(f"{CALLS} calls, peak {peak_mb:.0f} MB")
+    with out.open("rb") as file:
+        assert manifest["sha256"] == hashlib.file_digest(file, "sha256").hexdigest()
+    print(f"{CALLS} calls, {form}, peak {peak_mb:.0f} MB")
+    assert peak_mb < 100
+
+
+def test_an_export_of_the_day_being_written_has_all_that_was_settled(place: Path) -> None:
+    """What arrives meanwhile may be in it or not; nothing is twice or out of order, and it does not claim to be complete."""
+    words = ["status", "-c", str(place / "vosship.yaml"), "--json"]
+    settled = 0
+    while settled < CALLS + 200:
+        status = subprocess.run([*VOSSHIP, *words], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+        settled = sum(pipeline["stored"] for pipeline in json.loads(status)["pipelines"])
+    said, peak_mb = end(start(place, "all.ndjson", "--from", "2026-04-26"))
+    found = placed(place / "all.ndjson")
+    assert len(found) >= settled
+    assert found == sorted(set(found))
+    assert "NOT complete" in said
+    assert peak_mb < 100

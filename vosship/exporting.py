@@ -20,39 +20,34 @@ from typing import IO, Any, Literal, Protocol
 
 import msgspec
 
-from vosship.errors import ConfigError, FatalError
-from vosship.layouts import Layout, converters, parquet_types
+from vosship.errors import ConfigError
+from vosship.layouts import Layout, converters, typed
+from vosship.parquet import MAGIC, Group, Writer
 from vosship.query import Hit
 from vosship.schema import Schema
 from vosship.window import Window
 
 Format = Literal["csv", "ndjson", "parquet"]
 
-PARQUET_MEMORY = "32MB"
-"""Chosen: what DuckDB needs for one row group; beyond it DuckDB spills beside the parts. A Parquet export peaks at 121 MB,
-58 MB of it DuckDB and Python themselves; CSV at 57 MB (measured 2026-11-20 over 999,000 and 583,000 calls, `vosship export`)."""
-
-PARQUET_ROWS = 6_144
-"""Rows a row group: one is held at a time (chosen: costs no size against 10,240, measured 2026-11-20)."""
-
-PARQUET_LINE = 1_000_000
-"""Longest row in bytes; DuckDB wants a buffer of at least two."""
-
 _COPY_BYTES = 1 << 20
 
 
 class Totals(msgspec.Struct):
-    """What was written: calls, answered ones, and the summed holdTime of these."""
+    """What was written: calls, answered ones, the summed holdTime of these, bytes, and in Parquet the row groups."""
 
     records: int = 0
     answered: int = 0
     hold_ms: int = 0
+    size_bytes: int = 0
+    groups: list[Group] = []
 
     def add(self, other: Totals) -> None:
-        """Add another part's."""
+        """Add what stands behind it."""
+        self.groups += [group.moved(self.size_bytes) for group in other.groups]
         self.records += other.records
         self.answered += other.answered
         self.hold_ms += other.hold_ms
+        self.size_bytes += other.size_bytes
 
 
 class Part(msgspec.Struct):
@@ -63,14 +58,32 @@ class Part(msgspec.Struct):
 
 
 class Encoder(Protocol):
-    """Turns hits into bytes; `head` begins the file."""
+    """Turns hits into bytes: a file is `head`, its parts, `tail`. A part is what `encode` gave, and what it held back."""
 
     head: bytes
 
     def encode(self, hit: Hit) -> bytes: ...
 
+    def end_part(self) -> tuple[bytes, list[Group]]:
+        """What was held back, and the part's row groups."""
+        ...
 
-class Ndjson:
+    def tail(self, totals: Totals) -> bytes:
+        """The end of a file of these parts."""
+        ...
+
+
+class _Text:
+    """A format of lines: nothing held back, nothing at the end."""
+
+    def end_part(self) -> tuple[bytes, list[Group]]:
+        return b"", []
+
+    def tail(self, totals: Totals) -> bytes:
+        return b""
+
+
+class Ndjson(_Text):
     """One JSON object a line: the document as indexed with `_id` and `_index`, or with a layout its columns only."""
 
     head = b""
@@ -90,14 +103,14 @@ class Ndjson:
         return self._encode({title: way(fields[name]) for title, name, way in self._columns if name in fields}) + b"\n"
 
 
-class Csv:
+class Csv(_Text):
     """One row a call, quoted where needed; absent values are empty."""
 
-    def __init__(self, layout: Layout, schema: Schema, window: Window, *, plain: bool = False) -> None:
+    def __init__(self, layout: Layout, schema: Schema, window: Window) -> None:
         self._columns = converters(layout, schema, window.zone)
         self._buffer = io.StringIO(newline="")
-        self._writer = csv.writer(self._buffer, delimiter="," if plain else layout.delimiter, lineterminator="\n")
-        self.head = self._row([column.title for column in layout.columns]) if layout.header and not plain else b""
+        self._writer = csv.writer(self._buffer, delimiter=layout.delimiter, lineterminator="\n")
+        self.head = self._row([column.title for column in layout.columns]) if layout.header else b""
 
     def encode(self, hit: Hit) -> bytes:
         """One row."""
@@ -112,12 +125,48 @@ class Csv:
         return text.encode("utf-8", "surrogatepass")
 
 
+class Parquet:
+    """Typed columns: times as timestamps, durations as whole numbers, nothing for what is absent."""
+
+    head = MAGIC
+
+    def __init__(self, layout: Layout, schema: Schema, window: Window) -> None:
+        columns = typed(layout, schema, window.zone)
+        self._ways = [(name, way) for _, name, _, way in columns]
+        self._writer = Writer([(title, kind) for title, _, kind, _ in columns])
+        self._groups: list[Group] = []
+        self._written = 0
+
+    def encode(self, hit: Hit) -> bytes:
+        """Nothing, or a row group once that is full."""
+        fields = hit.fields
+        return self._taken(self._writer.add([way(fields[name]) if name in fields else None for name, way in self._ways]))
+
+    def _taken(self, found: tuple[bytes, Group] | None) -> bytes:
+        if found is None:
+            return b""
+        content, group = found
+        self._groups.append(group.moved(self._written))
+        self._written += len(content)
+        return content
+
+    def end_part(self) -> tuple[bytes, list[Group]]:
+        """The last row group; the next part begins at 0 again."""
+        content = self._taken(self._writer.end())
+        groups, self._groups, self._written = self._groups, [], 0
+        return content, groups
+
+    def tail(self, totals: Totals) -> bytes:
+        """The footer, which says where all is."""
+        return self._writer.footer([group.moved(len(self.head)) for group in totals.groups])
+
+
 def stream(hits: Iterable[Hit], encoder: Encoder, out: IO[bytes], check: Callable[[int], None], before: int = 0) -> Totals:
-    """Write hits as they come. `check` is given the count so far (with `before`) every so often and at the end."""
+    """Write a part, hits as they come. `check` is given the count so far (with `before`) every so often and at the end."""
     totals = Totals()
     write, encode = out.write, encoder.encode
     for hit in hits:
-        write(encode(hit))
+        totals.size_bytes += write(encode(hit))
         totals.records += 1
         hold_ms = hit.fields.get("holdTime", 0)
         if hold_ms > 0:
@@ -126,6 +175,8 @@ def stream(hits: Iterable[Hit], encoder: Encoder, out: IO[bytes], check: Callabl
         if not totals.records % 1000:
             check(before + totals.records)
     check(before + totals.records)
+    rest, totals.groups = encoder.end_part()
+    totals.size_bytes += write(rest)
     return totals
 
 
@@ -162,7 +213,9 @@ class Parts:
             part = msgspec.json.decode((self.directory / f"{day}.json").read_bytes(), type=Part)
         except (OSError, msgspec.DecodeError):
             return None
-        return part if part.settled and self.path(day).exists() else None
+        path = self.path(day)
+        whole = path.exists() and path.stat().st_size == part.totals.size_bytes
+        return part if part.settled and whole else None
 
     def write(self, day: str, fill: Callable[[IO[bytes]], Totals], *, settled: bool) -> Totals:
         """Fill a day's part; only a whole one gets its name."""
@@ -182,7 +235,7 @@ class Parts:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def assemble(parts: list[Path], head: bytes, target: Path) -> str:
+def assemble(parts: list[Path], head: bytes, tail: bytes, target: Path) -> str:
     """Put the parts together under a temporary name, then give it its own; returns the SHA-256."""
     unfinished = target.with_name(target.name + ".unfinished")
     digest = hashlib.sha256(head)
@@ -193,48 +246,12 @@ def assemble(parts: list[Path], head: bytes, target: Path) -> str:
                 while piece := file.read(_COPY_BYTES):
                     out.write(piece)
                     digest.update(piece)
+        out.write(tail)
+        digest.update(tail)
         out.flush()
         os.fsync(out.fileno())
     unfinished.replace(target)
     return digest.hexdigest()
-
-
-def assemble_parquet(parts: list[Path], layout: Layout, schema: Schema, target: Path) -> str:
-    """As `assemble`, from CSV parts into one Parquet file. Raises ConfigError when DuckDB is not installed."""
-    duckdb = load_duckdb()
-    unfinished = target.with_name(target.name + ".unfinished")
-    types = ", ".join(f"{_literal(title)}: {_literal(kind)}" for title, kind in parquet_types(layout, schema))
-    db = duckdb.connect(config={"memory_limit": PARQUET_MEMORY, "threads": "1", "temp_directory": str(target.parent)})
-    try:
-        db.execute("SET TimeZone = 'UTC'")
-        db.execute(
-            "COPY (SELECT * FROM read_csv(?, header = false, auto_detect = false, delim = ',', quote = '\"', escape = '\"', "
-            f"nullstr = '', columns = {{{types}}}, buffer_size = {2 * PARQUET_LINE}, max_line_size = {PARQUET_LINE})) "
-            f"TO {_literal(str(unfinished))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {PARQUET_ROWS})",
-            [[str(path) for path in parts]],
-        )
-    except duckdb.Error as error:
-        unfinished.unlink(missing_ok=True)
-        raise FatalError(f"the Parquet file cannot be written: {error}", hint="--format csv needs no DuckDB") from error
-    finally:
-        db.close()
-    with unfinished.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    unfinished.replace(target)
-    return digest
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def load_duckdb() -> Any:
-    """DuckDB, which an extra brings. Raises ConfigError without it."""
-    try:
-        import duckdb
-    except ImportError as error:
-        raise ConfigError("Parquet needs DuckDB", hint="pip install 'vosship[reconcile]'; or --format csv") from error
-    return duckdb
 
 
 def days(window: Window) -> Iterator[tuple[str, Window]]:

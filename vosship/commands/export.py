@@ -52,18 +52,16 @@ class _Exporting:
     """One export: what is asked, in which form."""
 
     def __init__(self, asking: Asking, form: str, layout_name: str, layout: Layout | None) -> None:
-        from vosship.exporting import Csv, Ndjson, load_duckdb
+        from vosship.exporting import Csv, Ndjson, Parquet
 
         self._asking, self._form, self._layout_name, self._layout = asking, form, layout_name, layout
         schema, window = asking.application.schema, asking.window
-        if form == "parquet":
-            load_duckdb()
         self._encoder: Encoder
         if form == "ndjson":
             self._encoder = Ndjson(layout, schema, window)
         else:
             assert layout is not None
-            self._encoder = Csv(layout, schema, window, plain=form == "parquet")
+            self._encoder = Parquet(layout, schema, window) if form == "parquet" else Csv(layout, schema, window)
 
     def to_stdout(self) -> None:
         """Write as it comes; no manifest, nothing to go on from."""
@@ -153,17 +151,13 @@ class _Exporting:
     def _finish(self, parts: Any, target: Path, totals: Totals) -> None:
         from vosship import __version__
         from vosship.documents import utc_text
-        from vosship.exporting import assemble, assemble_parquet, days, manifest_path, write_manifest
+        from vosship.exporting import assemble, days, manifest_path, write_manifest
 
         window = self._asking.window
         complete, until = self._complete(window.to_ms), self._complete_until()
         paths = [parts.path(day) for day, _ in days(window)]
         manifest_path(target).unlink(missing_ok=True)
-        if self._form == "parquet":
-            assert self._layout is not None
-            digest = assemble_parquet(paths, self._layout, self._asking.application.schema, target)
-        else:
-            digest = assemble(paths, self._encoder.head, target)
+        digest = assemble(paths, self._encoder.head, self._encoder.tail(totals), target)
         write_manifest(
             target,
             {
