@@ -116,6 +116,38 @@ def test_a_call_that_is_not_there_is_a_no(place: Place) -> None:
     assert out.startswith("no call found for number 999")
 
 
+def test_a_window_and_filters_name_a_call_as_well_as_a_moment(place: Place) -> None:
+    """The newest call that they let through; how many others do is said. Without a window the last days are looked at."""
+    place.write_files(400)
+    calls = [line.rstrip(b"\n").split(b"|") for line in place.lines()]
+    gateway = calls[100][7]
+    newest = max(stop for stop, name in ((cells[3], cells[7]) for cells in calls) if name == gateway)
+    for window in ((), ("--day", "2026-04-26"), ("--from", "2026-04-26T00:00", "--to", "2026-04-26")):
+        code, out = place.run("evidence", "--caller-gateway", gateway.decode(), *window, "--json")
+        found = json.loads(out)
+        assert code == 0
+        assert found["copies"][0]["raw"]["line"].split("|")[3] == newest.decode()
+        assert found["also_matching"] == sum(cells[7] == gateway for cells in calls) - 1
+    line = _answered(place)
+    code, out = place.run("evidence", "--number", line.split(b"|")[1].decode(), "--answered", "--tz", "UTC", "--json")
+    assert (code, json.loads(out)["copies"][0]["raw"]["line"].encode()) == (0, line)
+
+
+def test_evidence_that_is_asked_for_in_no_way_is_a_usage_error(place: Place) -> None:
+    """Any call of the day is no question; a moment and a window are two."""
+    place.write_files(20)
+    assert place.run("evidence", "--day", "2026-04-26")[0] == 2
+    assert place.run("evidence", "--number", "1", "--at", "2026-04-26", "--day", "2026-04-26")[0] == 2
+
+
+def test_an_id_that_no_store_holds_is_a_no(place: Place) -> None:
+    """Exit 3 like any call that is not there, and the JSON is still JSON."""
+    place.write_files(20)
+    place.ship()
+    code, out = place.run("evidence", "--id", "AAAAAAAAAAAAAAAA", "--json")
+    assert (code, json.loads(out)["found"]) == (3, False)
+
+
 def _answered(place: Place) -> bytes:
     return next(line for line in place.lines()[5:] if line.split(b"|")[4] != b"0").rstrip(b"\n")
 

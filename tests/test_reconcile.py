@@ -251,6 +251,17 @@ def test_differences_are_searchable_beside_the_calls(place: Place) -> None:
     assert not any("reconcile" in line for line in out.splitlines())
 
 
+def test_without_a_window_the_newest_calls_of_the_sides_are_compared(place: Place) -> None:
+    """The last 31 days are counted back from the newest file or stored call, not from today: April's copies are found in November."""
+    place.simulate(200)
+    place.ship()
+    for left, right in (("cdr", "store"), ("store", "cdr"), ("cdr", "forward")):
+        code, out = place.run("reconcile", "--left", left, "--right", right, "--json")
+        report = json.loads(out)
+        assert (code, report["verdict"], report["classes"]["matched"]) == (0, "equal", 200), (left, right)
+        assert report["window"]["to"] == "2026-04-27T00:00:00+06:00"
+
+
 def test_an_unknown_side_is_a_sentence(place: Place) -> None:
     """A misspelt name: exit 2."""
     place.write_files(5)

@@ -75,14 +75,18 @@ class Evidence(msgspec.Struct):
 
 
 def choose(copies: Iterable[CopyOfCall], at_ms: int | None, wanted_id: str) -> tuple[list[CopyOfCall], list[CopyOfCall], int]:
-    """The copies of the call that is meant, those of other calls, and how many further calls fit the moment as well."""
+    """The copies of the call that is meant, those of other calls, and how many further calls fit as well.
+
+    Meant is the call of that id, else the one nearest to the moment, else the newest.
+    """
     groups = _grouped(copies)
     if wanted_id:
         mine = next((group for group in groups if any(copy.id == wanted_id for copy in group)), [])
         also = 0
     else:
-        assert at_ms is not None
         groups.sort(key=lambda group: (_distance(group[0].fields, at_ms), group[0].fields["stopTime"], group[0].id))
+        if at_ms is None:
+            groups.sort(key=lambda group: group[0].fields["stopTime"], reverse=True)
         mine = groups[0] if groups else []
         also = sum(1 for group in groups[1:] if _distance(group[0].fields, at_ms) == 0)
     return mine, [copy for group in groups if group is not mine for copy in group], also
@@ -169,7 +173,9 @@ def _call_key(fields: Mapping[str, Any]) -> tuple[Any, ...]:
     return (fields.get("callerE164"), fields.get("calleeE164"), start, fields.get("callerGatewayId"), fields.get("switch"))
 
 
-def _distance(fields: Mapping[str, Any], at_ms: int) -> int:
+def _distance(fields: Mapping[str, Any], at_ms: int | None) -> int:
+    if at_ms is None:
+        return 0
     begin, end = epoch_ms(fields.get("startTime", fields["stopTime"])), epoch_ms(fields["stopTime"])
     if begin - SLOP_MS <= at_ms <= end + SLOP_MS:
         return 0

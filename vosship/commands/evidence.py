@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vosship.commands.options import config_option, json_option
+from vosship.commands.options import json_option
+from vosship.commands.window import AskingSources, call_options, zone_of
 
 if TYPE_CHECKING:
     from vosship.application import Application
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 EXAMPLE = """\b
 Examples:
   vosship evidence --number 8801712345678 --at 2026-04-26T12:03:20
+  vosship evidence --callee 9715012345 --caller-gateway CS10031_ZX --day 2026-04-26
   vosship evidence --id 3q2-7wAAAAAAAAAA --at 2026-04-26 --html call.html
 """
 
@@ -25,31 +27,33 @@ Examples:
 LATEST_MS = 4_102_444_800_000
 """2100-01-01: beyond any call."""
 
+ONE_OF = ("number", "caller", "callee", "caller_gateway", "callee_gateway", "ip")
+"""Without one of these (or --id) the question would be for any call at all."""
+
 
 @click.command("evidence", epilog=EXAMPLE)
-@config_option
+@call_options
 @json_option
-@click.option("--number", default="", metavar="NUMBER", help="Any number of either side; exact, or a prefix with *.")
 @click.option("--id", "wanted_id", default="", metavar="ID", help="Document id, as `search --json` and `reconcile` show it.")
-@click.option("--at", "at", default="", metavar="TIME", help="A moment of the call; with --id its date, or nothing.")
-@click.option("--tz", "zone", default="", metavar="ZONE", help="Zone of --at (default: the switch's).")
+@click.option("--at", "at", default="", metavar="TIME", help="A moment of the call, instead of a window; with --id its date.")
 @click.option("--within-s", type=click.FloatRange(1), default=3600.0, show_default=True, help="Look so far around --at.")
 @click.option("--archive", "archives", multiple=True, type=click.Path(file_okay=False, path_type=Path), help="Look here too.")
 @click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path), help="Write one page that can be sent.")
-@click.option("--override-deny", default="", metavar="REASON", help="Ask in a denied hour; written to the audit log.")
 def command(as_json: bool, **options: Any) -> int:
-    """Both copies of a call, its raw line read again, who hung up and why, and what may bend each claim.
+    """All copies of a call, its raw line read again, who hung up and why, and what may bend each claim.
+
+    The call is the one nearest to --at, else the newest of the window (default: the last days that one search may span)
+    that the filters let through.
 
     Exit 0: found, and no stored copy contradicts its raw line. 3: not found, or contradicted.
     """
     from vosship.application import Application
 
-    if bool(options["number"]) == bool(options["wanted_id"]):
-        raise click.UsageError("--number N with --at TIME, or --id ID")
-    if options["number"] and not options["at"]:
-        raise click.UsageError("--at TIME is missing: a moment of the call")
-    application = Application.load(options["config_path"])
-    evidence = _Gathering(application, options).evidence()
+    if not options["wanted_id"] and not any(options[word] for word in ONE_OF):
+        raise click.UsageError("which call? --number N (or another filter) with --at TIME or a window, or --id ID")
+    if options["at"] and any(options[word] for word in ("start", "end", "day", "month")):
+        raise click.UsageError("--at and a window exclude each other")
+    evidence = _gathering(Application.load(options["config_path"]), options).evidence()
     if options["html_path"]:
         from vosship_reconcile.dossier import render
 
@@ -66,78 +70,93 @@ def command(as_json: bool, **options: Any) -> int:
     return 0 if evidence.found and evidence.proved is not False else 3
 
 
-class _Gathering:
+def _gathering(application: Application, options: dict[str, Any]) -> _Gathering:
+    from vosship.plugin import Searches
+
+    if options["output"] is None:
+        stores = [name for name, output in application.outputs.items() if isinstance(output.plugin, Searches)]
+    else:
+        stores = [application.searchable(options["output"])[0]]
+    channel = options["channel"]
+    inputs = [name for name, entry in application.inputs.items() if channel in ("all", entry.channel)]
+    sources = [*inputs, *(f"{name}:{channel}" for name in stores)]
+    return _Gathering(application, "evidence", {**options, "resends": True}, sources, ", ".join(sources))
+
+
+class _Gathering(AskingSources):
     """Finds the copies of one call and their raw lines."""
 
-    def __init__(self, application: Application, options: dict[str, Any]) -> None:
-        import time
+    _at_ms: int | None = None
+    _unknown_id = False
 
-        from vosship.commands.window import zone_of
-        from vosship.window import Guard
-
-        self._application, self._options = application, options
-        Guard(application.config).check_hour(time.time(), "evidence", options["override_deny"])
-        at = options["at"] or self._stop_of(options["wanted_id"])
-        self._window, self._at_ms = _around(at, zone_of(application, options["zone"]), options["within_s"])
-        click.echo(self._window.sentence, err=True)
+    def _window(self, now: float, options: dict[str, Any]) -> Window:
+        at = options["at"]
+        if options["wanted_id"] and not (at or options["start"] or options["end"] or options["day"] or options["month"]):
+            at = self._stop_of(options["wanted_id"])
+        if at:
+            window, self._at_ms = _around(at, zone_of(self.application, options["zone"]), options["within_s"])
+        else:
+            window = super()._window(now, options)
+        self.guard.check_days(window)
+        return window
 
     def evidence(self) -> Any:
         """The dossier."""
         from vosship_reconcile.evidence import assemble, choose
 
-        options = self._options
-        copies = list(self._copies(options["number"]))
-        mine, others, also = choose(copies, self._at_ms, options["wanted_id"])
-        if options["wanted_id"] and mine:
+        wanted_id = self._options["wanted_id"]
+        copies = [] if self._unknown_id else list(self._copies())
+        mine, others, also = choose(copies, self._at_ms, wanted_id)
+        if wanted_id and mine:
             number = mine[0].fields.get("calleeE164") or mine[0].fields.get("callerE164") or ""
             others = [copy for copy in others if number in (copy.fields.get("calleeE164"), copy.fields.get("callerE164"))]
         for copy in mine:
             self._prove(copy)
-        question = f"id {options['wanted_id']}" if options["wanted_id"] else f"number {options['number']} at {options['at']}"
-        return assemble(question, mine, others, also, _rule(self._application))
+        return assemble(self._question(), mine, others, also, _rule(self.application))
+
+    def _question(self) -> str:
+        options = self._options
+        words = [("id", options["wanted_id"])] if options["wanted_id"] else []
+        words += [(word.replace("_", " "), options[word]) for word in (*ONE_OF, "end_reason", "switch") if options[word]]
+        when = f" at {options['at']}" if options["at"] else "" if options["wanted_id"] else f", {self.window.sentence}"
+        return ", ".join(f"{word} {value}" for word, value in words) + when
 
     def _stop_of(self, wanted_id: str) -> str:
-        """When the call of that document stopped, by looking through everything, stores first."""
-        from vosship.errors import ConfigError
-        from vosship.plugin import Searches
+        """When the call of that document stopped, by looking through every store; empty where none holds it."""
         from vosship.query import Query
+        from vosship.records import find
 
         click.echo("looking through everything: --at with the call's date is quicker", err=True)
-        for output in self._application.outputs.values():
-            if isinstance(output.plugin, Searches):
+        for store in (find(self.application, name).store for name in self._sources):
+            if store is not None:
                 every = Query(from_ms=0, to_ms=LATEST_MS, channel="all", resends=True, limit=None)
-                for hit in output.plugin.search(every):
+                for hit in store.search(every):
                     if hit.id == wanted_id:
                         return str(hit.fields["stopTime"])
-        raise ConfigError(f"no store holds a document {wanted_id!r}", path="--id", hint="--at DATE looks in files too")
+        click.echo(f"no store holds a document {wanted_id!r}; --at DATE looks in files too", err=True)
+        self._unknown_id = True
+        return ""
 
-    def _copies(self, number: str) -> Iterator[CopyOfCall]:
+    def _copies(self) -> Iterator[CopyOfCall]:
         import os
 
         from vosship.documents import identify
-        from vosship.plugin import Searches
-        from vosship.records import records
+        from vosship.records import find, records
         from vosship_reconcile.evidence import CopyOfCall
 
-        application, window = self._application, self._window
-        filters = {"number": number} if number else {}
-        for name, entry in application.inputs.items():
-            for batch in records(application, name, window, filters):
-                for copy in batch:
-                    if copy.reason or copy.line is None:
-                        continue
-                    path = copy.fields["log.file.path"]
-                    # A spool segment's stream is named without its suffix, a file's without `.gz`.
-                    base = os.path.basename(path).removesuffix(".gz").removesuffix(".seg")  # noqa: PTH119  # a plain string
-                    known = identify(entry.switch, base, copy.fields["log.offset"], copy.line)
-                    yield CopyOfCall(name, "input", copy.fields, known)
-        for name, output in application.outputs.items():
-            if not isinstance(output.plugin, Searches):
-                continue
-            for batch in records(application, f"{name}:all", window, filters):
+        for name in self._sources:
+            source = find(self.application, name)
+            for batch in records(self.application, name, self.window, self.sifting):
                 for copy in batch:
                     fields = {key: value for key, value in copy.fields.items() if key not in ("_id", "_index")}
-                    yield CopyOfCall(f"{name} ({copy.fields['_index']})", "index", fields, copy.fields["_id"])
+                    if source.entry is None:
+                        yield CopyOfCall(f"{source.output} ({copy.fields['_index']})", "index", fields, copy.fields["_id"])
+                    elif not copy.reason and copy.line is not None:
+                        # A spool segment's stream is named without its suffix, a file's without `.gz`.
+                        base = os.path.basename(fields["log.file.path"])  # noqa: PTH119  # a plain string
+                        base = base.removesuffix(".gz").removesuffix(".seg")
+                        known = identify(source.entry.switch, base, fields["log.offset"], copy.line)
+                        yield CopyOfCall(name, "input", fields, known)
 
     def _prove(self, copy: CopyOfCall) -> None:
         from vosship.documents import identify
@@ -146,7 +165,7 @@ class _Gathering:
 
         fields = copy.fields
         switch, path, offset = fields.get("switch", ""), fields.get("log.file.path", ""), fields.get("log.offset", 0)
-        for found in reread(self._application, path, offset, self._options["archives"]):
+        for found in reread(self.application, path, offset, self._options["archives"]):
             known = identify(switch, found.base, found.offset, found.line)
             proved = known == copy.id
             raw = Raw(found.path, found.offset, found.line.decode("utf-8", "backslashreplace"), known, proved)

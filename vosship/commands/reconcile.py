@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from vosship.commands.options import json_option
-from vosship.commands.window import Asking, window_options
+from vosship.commands.window import AskingSources, window_options
 
 EXAMPLE = """\b
 Examples:
@@ -46,7 +46,8 @@ def command(as_json: bool, left: str, right: str, **options: Any) -> int:
     from vosship_reconcile.session import session
 
     application = Application.load(options["config_path"])
-    asking = _Reconciling(application, "reconcile", {**options, "output": f"{left} against {right}"})
+    sources = [*left.split(","), *(() if options["map_path"] else right.split(","))]
+    asking = _Reconciling(application, "reconcile", options, sources, f"{left} against {right}")
     window = asking.window
     if options["map_path"]:
         if options["to_index"]:
@@ -117,16 +118,8 @@ def _show(report: Any, text: Iterable[str], as_json: bool) -> None:
         click.echo(line)
 
 
-class _Reconciling(Asking):
-    """A question that two sources answer instead of one store: their names stand where the store's would."""
-
-    def _store(self, name: str | None) -> Any:
-        return name, None
-
-    @property
-    def sifting(self) -> dict[str, Any]:
-        """The filters that concern calls, not which copies are meant."""
-        return {key: value for key, value in self.filters.items() if key not in ("channel", "resends")}
+class _Reconciling(AskingSources):
+    """The question of two sides."""
 
     def moment(self, text: str) -> int | None:
         """Epoch milliseconds of an option's time, in the window's zone."""

@@ -5,7 +5,7 @@ It asks no store itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from vosship.window import Guard, Window
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _address(_: click.Context, __: click.Parameter, value: str) -> str:
+    import ipaddress
+
+    try:
+        if value:
+            ipaddress.ip_address(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no IP address") from error
+    return value
+
 
 _OPTIONS = (
     config_option,
@@ -40,13 +52,11 @@ _OPTIONS = (
     click.option("--number", default="", metavar="NUMBER", help="Any number of either side."),
     click.option("--caller-gateway", default="", metavar="NAME", help="Id or name of the incoming gateway."),
     click.option("--callee-gateway", default="", metavar="NAME", help="Id or name of the outgoing gateway."),
-    click.option("--ip", default="", metavar="ADDRESS", help="Signalling address of either side."),
+    click.option("--ip", default="", metavar="ADDRESS", callback=_address, help="Signalling address of either side."),
     click.option("--end-reason", default="", metavar="CODE", help="endReason as the switch wrote it."),
     click.option("--answered/--unanswered", default=None, help="Only calls with, or without, conversation."),
     click.option("--min-hold-s", type=click.FloatRange(0), default=0.0, metavar="S", help="At least this long a conversation."),
     click.option("--switch", default="", metavar="NAME", help="One switch of several."),
-    click.option("--channel", default="file", show_default=True, metavar="WORD", help="file, forward or all."),
-    click.option("--resends/--no-resends", default=False, help="Also records that the switch forwarded again."),
     click.option("--output", "output", default=None, metavar="NAME", help="Which store, where several are configured."),
     click.option(
         "--override-deny", default="", metavar="REASON", help="Ask in a denied hour; the reason is written to the audit log."
@@ -54,9 +64,26 @@ _OPTIONS = (
 )
 
 
+_CHANNEL = (
+    click.option("--channel", default="file", show_default=True, metavar="WORD", help="file, forward or all."),
+    click.option("--resends/--no-resends", default=False, help="Also records that the switch forwarded again."),
+)
+
+_EVERY_CHANNEL = (click.option("--channel", default="all", show_default=True, metavar="WORD", help="file, forward or all."),)
+
+
 def window_options(function: F) -> F:
     """Give a command the options of window, filters and store; `Asking.of` takes them all."""
-    for option in reversed(_OPTIONS):
+    return _given(function, (*_OPTIONS, *_CHANNEL))
+
+
+def call_options(function: F) -> F:
+    """The same for a command that wants every copy of a call: no channel is left out unless one is named, no resend ever."""
+    return _given(function, (*_OPTIONS, *_EVERY_CHANNEL))
+
+
+def _given(function: F, options: Sequence[Callable[[F], F]]) -> F:
+    for option in reversed(options):
         function = option(function)
     return function
 
@@ -70,24 +97,15 @@ class Asking:
     def __init__(self, application: Application, command: str, options: dict[str, Any]) -> None:
         import time
 
-        from vosship.window import Guard, parse
+        from vosship.window import Guard
 
         self.application: Application = application
         self.guard: Guard = Guard(application.config)
+        self._options = options
         now = time.time()
         self.output, self.store = self._store(options["output"])
         self.guard.check_hour(now, command, options["override_deny"])
-        self.window: Window = parse(
-            start=options["start"],
-            end=options["end"],
-            day=options["day"],
-            month=options["month"],
-            zone=zone_of(application, options["zone"]),
-            time=options["time"],
-            now=self._latest(now, options),
-            max_days=self.guard.max_days,
-        )
-        self._options = options
+        self.window: Window = self._window(now, options)
         click.echo(f"{self.window.sentence}, in {self.output}", err=True)
 
     @classmethod
@@ -122,6 +140,21 @@ class Asking:
         page_size = self.application.config.search.page_size
         return Query(from_ms=window.from_ms, to_ms=window.to_ms, time=window.time, limit=limit, page_size=page_size, **self.filters)
 
+    def _window(self, now: float, options: dict[str, Any]) -> Window:
+        """The window asked for; the guard rails of the hour are passed."""
+        from vosship.window import parse
+
+        return parse(
+            start=options["start"],
+            end=options["end"],
+            day=options["day"],
+            month=options["month"],
+            zone=zone_of(self.application, options["zone"]),
+            time=options["time"],
+            now=self._latest(now, options),
+            max_days=self.guard.max_days,
+        )
+
     def _latest(self, now: float, options: dict[str, Any]) -> float:
         """What an open end is counted back from: the newest call in the store, so that old copies are found too."""
         from datetime import datetime
@@ -137,6 +170,44 @@ class Asking:
 
     def _store(self, name: str | None) -> tuple[str, Searches]:
         return self.application.searchable(name)
+
+
+class AskingSources(Asking):
+    """A question that several named sources answer instead of one store; `sources` are names as `records` takes them."""
+
+    def __init__(self, application: Application, command: str, options: dict[str, Any], sources: Sequence[str], said: str) -> None:
+        self._sources = sources
+        super().__init__(application, command, {**options, "output": said})
+
+    def _store(self, name: str | None) -> Any:
+        return name, None
+
+    def _latest(self, now: float, options: dict[str, Any]) -> float:
+        """The newest call of a store, or the newest name of a file; the time of arrival says little of old copies."""
+        from datetime import datetime
+
+        from vosship.plugin import Reports
+        from vosship.query import Query
+        from vosship.records import find
+
+        if options["end"] or options["day"] or options["month"]:
+            return now
+        newest: list[float] = []
+        arrived: list[float] = []
+        for source in (find(self.application, name) for name in self._sources):
+            if source.store is not None:
+                ever = Query(from_ms=0, to_ms=round(now * 1000), channel=source.channel, resends=True, limit=1)
+                newest += [datetime.fromisoformat(hit.fields["@timestamp"]).timestamp() for hit in source.store.search(ever)]
+            elif source.entry is not None and isinstance(source.entry.plugin, Reports):
+                for size in source.entry.plugin.survey({}):
+                    named = size.stream.starts_at
+                    (newest if named is not None else arrived).append(named if named is not None else size.modified_at)
+        return min(now, max(newest or arrived or [now]))
+
+    @property
+    def sifting(self) -> dict[str, Any]:
+        """The filters that concern calls, not which copies are meant."""
+        return {key: value for key, value in self.filters.items() if key not in ("channel", "resends")}
 
 
 def zone_of(application: Application, named: str) -> Any:
