@@ -16,9 +16,11 @@ import msgspec
 from vosship import config as configuration
 from vosship.config import Config, InputCommon, OutputCommon, PluginConfig, split
 from vosship.errors import ConfigError
-from vosship.plugin import Context, Searches, load, make, nearest
+from vosship.forecast import check_parameters
+from vosship.plugin import Context, Kind, Searches, load, make, nearest
 from vosship.schema import Schema
 from vosship.telemetry import Telemetry
+from vosship.window import Guard
 
 DEFAULT_STORE = "store"
 """Name of the output whose files lie in `<data_dir>/store/`; others get `store-<name>/`."""
@@ -54,8 +56,12 @@ class Application:
         self.config = config
         self.telemetry = Telemetry()
         self._now = now
+        Guard(config)  # a limit that cannot be understood stops the start, not the first search
+        check_parameters(config.switch_parameters)
+        for item in config.detectors:
+            self._class("detector", item)
         declared = [(item.path, self._declared(item)) for item in config.processors]
-        declared += [(item.path, self._class(item).fields) for item in config.inputs]
+        declared += [(item.path, self._class("input", item).fields) for item in config.inputs]
         self.schema = Schema(declared)
         self.inputs: dict[str, InputEntry] = {item.name: self._input(item) for item in config.inputs}
         self.outputs: dict[str, OutputEntry] = {item.name: self._output(item) for item in config.outputs}
@@ -118,9 +124,9 @@ class Application:
         )
 
     @staticmethod
-    def _class(item: PluginConfig) -> Any:
+    def _class(kind: Kind, item: PluginConfig) -> Any:
         try:
-            return load("input", item.type)
+            return load(kind, item.type)
         except ConfigError as error:
             error.path = item.path
             raise
@@ -139,7 +145,7 @@ class Application:
 
     def _input(self, item: PluginConfig) -> InputEntry:
         common, options = split(item.options, InputCommon, item.path)
-        cls = self._class(item)
+        cls = self._class("input", item)
         entry = InputEntry(
             name=item.name,
             plugin=None,

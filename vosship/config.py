@@ -28,6 +28,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _AT = re.compile(r" - at `\$([^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
+_NO_CHOICE = re.compile(r"Invalid enum value (.*)", re.DOTALL)
 
 
 class PluginConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +82,20 @@ class MetricsOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """The Prometheus listener."""
 
     listen: Annotated[str, Meta(description="HOST:PORT for /metrics, /healthz and /readyz; empty: none")] = ""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as PyYAML reads it safely, but a key written twice is an error and not the last one's."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As the parent does; keys that a merge (`<<`) brings may be overridden."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands here twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,7 +165,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
 def parse(text: str, *, file: str = "", base_dir: Path = Path(), environ: Mapping[str, str] = os.environ) -> Config:
     """Like `load`, from the text itself."""
     try:
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -162,6 +177,7 @@ def parse(text: str, *, file: str = "", base_dir: Path = Path(), environ: Mappin
     raw = _fill(raw, environ, "")
     top = convert(raw, _File, "")
     check_timezone(top.timezone, "timezone")
+    _check_listen(top.metrics.listen)
     if not top.inputs:
         raise ConfigError("no input is configured", path="inputs", hint="for instance: inputs: {cdr: {type: files, paths: [...]}}")
     if not top.outputs:
@@ -207,20 +223,54 @@ def check_timezone(name: str, path: str) -> ZoneInfo:
         raise ConfigError(f"{name!r} is no time zone", path=path, hint="an IANA name such as Asia/Dhaka or UTC") from error
 
 
+def _check_listen(listen: str) -> None:
+    host, colon, port = listen.rpartition(":")
+    if listen and not (colon and port.isascii() and port.isdigit() and int(port) <= 65535 and " " not in host):
+        raise ConfigError(f"{listen!r} is no address to listen on", path="metrics.listen", hint="HOST:PORT, such as 127.0.0.1:9273")
+
+
 def _sentence(text: str, kind: type[msgspec.Struct], path: str) -> ConfigError:
     at = _AT.search(text)
     below = at.group(1).replace("[...]", "").lstrip(".") if at else ""
     where = ".".join(part for part in (path, below) if part)
     text = _AT.sub("", text)
-    unknown, missing = _UNKNOWN.search(text), _MISSING.search(text)
+    unknown, missing, no_choice = _UNKNOWN.search(text), _MISSING.search(text), _NO_CHOICE.search(text)
     if unknown:
-        known = [field.encode_name for field in msgspec.structs.fields(kind)] if not below else []
+        known = [field.encode_name for node in _at_path(kind, below) for field in getattr(node, "fields", ())]
         close = get_close_matches(unknown.group(1), known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}" if known else ""
         return ConfigError(f"unknown option {unknown.group(1)!r}", path=where, hint=hint)
     if missing:
         return ConfigError(f"the option {missing.group(1)!r} is missing", path=where)
+    if no_choice:
+        words = [str(word) for node in _at_path(kind, below) for word in getattr(node, "values", ())]
+        return ConfigError(
+            f"{no_choice.group(1)} is not known here", path=where, hint=f"one of: {', '.join(words)}" if words else ""
+        )
     return ConfigError(text[:1].lower() + text[1:], path=where)
+
+
+def _at_path(kind: type[msgspec.Struct], below: str) -> list[msgspec.inspect.Type]:
+    """What may stand at that place of a struct; nothing where the path leads through a key of the operator's own."""
+    nodes = _alternatives(msgspec.inspect.type_info(kind))
+    for part in filter(None, re.split(r"\.|(?=\[)", below)):
+        inner: list[msgspec.inspect.Type] = []
+        for node in nodes:
+            if part.startswith("["):
+                inner += _alternatives(getattr(node, "item_type", None))
+            else:
+                inner += [each for f in getattr(node, "fields", ()) if f.encode_name == part for each in _alternatives(f.type)]
+                inner += _alternatives(getattr(node, "value_type", None)) if isinstance(node, msgspec.inspect.DictType) else []
+        nodes = inner
+    return nodes
+
+
+def _alternatives(node: msgspec.inspect.Type | None) -> list[msgspec.inspect.Type]:
+    if node is None:
+        return []
+    if isinstance(node, msgspec.inspect.Metadata):
+        return _alternatives(node.type)
+    return [each for one in node.types for each in _alternatives(one)] if isinstance(node, msgspec.inspect.UnionType) else [node]
 
 
 def _fill(value: Any, environ: Mapping[str, str], path: str) -> Any:

@@ -11,10 +11,15 @@ from statistics import median
 
 import msgspec
 
+from vosship.errors import ConfigError
 from vosship.plugin import StreamSize
 
 MAX_FILES = "SERVER_CDR_FILE_WRITE_MAX"
 INTERVAL = "SERVER_CDR_FILE_WRITE_INTERVAL"
+
+
+COUNTED = (MAX_FILES, INTERVAL, "EXTERNAL_MAX_CDR_PENDING_SIZE")
+"""Parameters of the switch that are counted with here and in the forward: whole numbers above 0."""
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +36,14 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     certain: bool
     interval_s: float
     max_files: int
+
+
+def check_parameters(parameters: Mapping[str, str | int]) -> None:
+    """Raises ConfigError for a number that is none: without it there would be no forecast, and no word why."""
+    for name in COUNTED:
+        text = str(parameters.get(name, 1))
+        if not text.isascii() or not text.isdigit() or int(text) < 1:
+            raise ConfigError(f"{text!r} is no whole number above 0", path=f"switch_parameters.{name}")
 
 
 def interval_of(sizes: Sequence[StreamSize], parameters: Mapping[str, str | int]) -> float | None:

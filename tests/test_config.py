@@ -1,0 +1,54 @@
+"""What a bad configuration is told: exit 2, the file, the place in it, and one sentence that helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vosship import cli
+
+GOOD = "switch: s1\ntimezone: Asia/Dhaka\ndata_dir: data\ninputs: {cdr: {type: files, paths: ['cdr/*.txt']}}\n"
+
+BAD = [
+    ("switch: other", "line 5, column 1", "the key 'switch' stands here twice"),
+    ("detectors: [{type: asr_drop}]", "detectors[0]", "no detector of type 'asr_drop' is installed"),
+    ("metrics: {listen: here}", "metrics.listen", "'here' is no address to listen on"),
+    ("metrics: {listen: '127.0.0.1:99999'}", "metrics.listen", "is no address to listen on"),
+    ("switch_parameters: {SERVER_CDR_FILE_WRITE_MAX: lots}", "switch_parameters.SERVER_CDR_FILE_WRITE_MAX", "no whole number"),
+    ("switch_parameters: {SERVER_QUERY_CDR_DENY_TIME: '25'}", "switch_parameters.SERVER_QUERY_CDR_DENY_TIME", "no list of hours"),
+    ("search: {max_day: 31}", "search", "did you mean 'max_days'?"),
+    ("processors: [{type: cdr, layout: pip}]", "processors[0].layout", "one of: auto, csv-52, datagram-46, pipe, table-current"),
+    ("processors: [{type: cdr, rounding: {rule: down}}]", "processors[0].rounding.rule", "one of: nearest, threshold, up"),
+    ("processors: [{type: cdr, rounding: {rul: up}}]", "processors[0].rounding", "did you mean 'rule'?"),
+    ("processors: [cdr, {type: gateways, table: none.csv}]", "processors[1].table", "No such file"),
+    ("outputs: {s: {type: s3}}", "outputs.s", "no output of type 's3' is installed"),
+]
+
+
+@pytest.mark.parametrize(("lines", "place", "sentence"), BAD)
+def test_a_bad_configuration_stops_the_start(
+    lines: str, place: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`run` and `check` say the same; nothing is ignored in silence."""
+    file = tmp_path / "vosship.yaml"
+    file.write_text(f"{GOOD}{lines}\n", encoding="utf-8")
+    for command in (("check", "--json"), ("run", "--once")):
+        assert cli.run([*command, "-c", str(file)]) == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert shown.err.startswith(f"vosship: {file}: {place}: ")
+        assert sentence in shown.err
+        assert shown.err.count("\n") == 1
+
+
+def test_a_merged_key_may_be_overridden(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """YAML's `<<` brings defaults; only a key written twice in one place is a mistake."""
+    (tmp_path / "vosship.yaml").write_text(
+        "switch: s1\ntimezone: UTC\ndata_dir: data\ninputs:\n"
+        "  a: &files {type: files, paths: ['a/*.txt'], poll_s: 2}\n"
+        "  b: {<<: *files, paths: ['b/*.txt'], switch: s2}\n",
+        encoding="utf-8",
+    )
+    assert cli.run(["status", "-c", str(tmp_path / "vosship.yaml"), "--json"]) == 0
+    assert '"b>store"' in capsys.readouterr().out
