@@ -130,6 +130,7 @@ def test_parts_of_an_earlier_run_and_new_ones_make_one_file(tmp_path: Path) -> N
         for run in range(2):
             parts, encoder = Parts(tmp_path / "x.parquet", {"question": 1}), Parquet(layout, schema(), window)
             parts.open(restart=False)
+            parts.close()
             done = parts.done(day)
             assert bool(done) == bool(run)
             if done is None:

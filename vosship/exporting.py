@@ -10,17 +10,20 @@ At the end the parts become FILE under a temporary name first, then the manifest
 from __future__ import annotations
 
 import csv
+import errno
+import fcntl
 import hashlib
 import io
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
 import msgspec
 
-from vosship.errors import ConfigError
+from vosship.errors import ConfigError, FatalError
 from vosship.layouts import Layout, converters, typed
 from vosship.parquet import MAGIC, Group, Writer
 from vosship.query import Hit
@@ -180,28 +183,93 @@ def stream(hits: Iterable[Hit], encoder: Encoder, out: IO[bytes], check: Callabl
     return totals
 
 
+def usable(target: Path) -> Path:
+    """Where the file will stand: at a link's end. Raises ConfigError or FatalError when none can be made there."""
+    try:
+        if target.is_symlink():
+            target = target.resolve()
+        folder = target.parent
+        if target.is_dir():
+            raise ConfigError(f"--out {target} is a directory", hint=f"name a file in it: --out {target / 'calls.csv'}")
+        if target.exists() and not target.is_file():
+            raise ConfigError(f"--out {target} is no file but a device or a pipe", hint="--out - writes to standard output")
+        if not folder.is_dir():
+            raise ConfigError(f"--out {target}: there is no directory {folder}", hint="make it, or another --out")
+    except OSError as error:
+        raise FatalError(f"looking at --out {target} failed: {error.strerror}", hint=_advice(error)) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise FatalError(
+            f"--out {target}: this user may not make files in {folder}", hint="mend its owner or mode, or another --out"
+        )
+    return target
+
+
+@contextmanager
+def _writing(what: str, path: Path) -> Iterator[None]:
+    """Turns the system's refusal into a sentence, and takes away what was half written: on a full disk it is in the way."""
+    try:
+        yield
+    except OSError as error:
+        with suppress(OSError):
+            _unfinished(path).unlink(missing_ok=True)
+        raise FatalError(f"writing {what} to {path} failed: {error.strerror}", hint=_advice(error)) from error
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free space there; the same command then goes on with the days it has"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "mend owner or mode, or another --out"
+    return "mend that; the same command then goes on with the days it has"
+
+
 class Parts:
-    """The folder of an export under way."""
+    """The folder of an export under way, which one process at a time may work in."""
 
     def __init__(self, target: Path, question: dict[str, Any]) -> None:
         self.directory = target.with_name(target.name + ".parts")
         self._question = msgspec.json.encode(question, order="sorted")
+        self._lock = -1
 
     def open(self, *, restart: bool) -> bool:
-        """Make the folder or go on from it; True when there was one. Raises ConfigError when it is another question's."""
+        """Make the folder or go on from it; True when there was one. Raises ConfigError when it is another question's,
+        FatalError when another process is at it."""
         question = self.directory / "question.json"
-        if restart:
-            self.remove()
-        if question.exists():
-            if question.read_bytes() != self._question:
-                raise ConfigError(
-                    f"{self.directory} holds an unfinished export of another question",
-                    hint="--restart gives that one up; or another --out",
-                )
-            return True
-        self.directory.mkdir(parents=True, exist_ok=True)
-        _write(question, self._question)
+        with _writing("the question", question):
+            self.directory.mkdir(exist_ok=True)
+            self._take()
+            if restart or not question.exists():  # parts whose question is not known answer none
+                for path in self.directory.iterdir():
+                    path.unlink()
+            if question.exists():
+                if question.read_bytes() != self._question:
+                    raise ConfigError(
+                        f"{self.directory} holds an unfinished export of another question",
+                        hint="--restart gives that one up; or another --out",
+                    )
+                return True
+            _write(question, self._question)
         return False
+
+    def _take(self) -> None:
+        if self._lock >= 0:
+            return
+        self._lock = os.open(self.directory, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise FatalError(
+                f"another vosship export is writing in {self.directory}", hint="wait for it, or another --out"
+            ) from error
+        except OSError:  # a network file system without locks: whoever exports there twice at once has to know
+            return
+
+    def close(self) -> None:
+        """Let another process go on. Idempotent."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def path(self, day: str) -> Path:
         """Where a day's rows go."""
@@ -211,23 +279,22 @@ class Parts:
         """A part that can be taken as it is."""
         try:
             part = msgspec.json.decode((self.directory / f"{day}.json").read_bytes(), type=Part)
+            whole = self.path(day).stat().st_size == part.totals.size_bytes
         except (OSError, msgspec.DecodeError):
             return None
-        path = self.path(day)
-        whole = path.exists() and path.stat().st_size == part.totals.size_bytes
         return part if part.settled and whole else None
 
     def write(self, day: str, fill: Callable[[IO[bytes]], Totals], *, settled: bool) -> Totals:
-        """Fill a day's part; only a whole one gets its name."""
+        """Fill a day's part; only a whole one gets its name. Raises FatalError when the disk refuses."""
         path, account = self.path(day), self.directory / f"{day}.json"
-        account.unlink(missing_ok=True)
-        unfinished = path.with_suffix(".unfinished")
-        with unfinished.open("wb", buffering=_COPY_BYTES) as file:
-            totals = fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-        _write(account, msgspec.json.encode(Part(totals=totals, settled=settled)))
+        with _writing(day, path):
+            account.unlink(missing_ok=True)
+            with _unfinished(path).open("wb", buffering=_COPY_BYTES) as file:
+                totals = fill(file)
+                file.flush()
+                os.fsync(file.fileno())
+            _unfinished(path).replace(path)
+            _write(account, msgspec.json.encode(Part(totals=totals, settled=settled)))
         return totals
 
     def remove(self) -> None:
@@ -236,22 +303,33 @@ class Parts:
 
 
 def assemble(parts: list[Path], head: bytes, tail: bytes, target: Path) -> str:
-    """Put the parts together under a temporary name, then give it its own; returns the SHA-256."""
-    unfinished = target.with_name(target.name + ".unfinished")
+    """Put the parts together under a temporary name, then give it its own; returns the SHA-256. Raises FatalError."""
     digest = hashlib.sha256(head)
-    with unfinished.open("wb") as out:
-        out.write(head)
-        for path in parts:
-            with path.open("rb") as file:
-                while piece := file.read(_COPY_BYTES):
-                    out.write(piece)
-                    digest.update(piece)
-        out.write(tail)
-        digest.update(tail)
-        out.flush()
-        os.fsync(out.fileno())
-    unfinished.replace(target)
+    with _writing("all days", target):
+        _check_room(sum(path.stat().st_size for path in parts), target)
+        with _unfinished(target).open("wb") as out:
+            out.write(head)
+            for path in parts:
+                with path.open("rb") as file:
+                    while piece := file.read(_COPY_BYTES):
+                        out.write(piece)
+                        digest.update(piece)
+            out.write(tail)
+            digest.update(tail)
+            out.flush()
+            os.fsync(out.fileno())
+        _unfinished(target).replace(target)
     return digest.hexdigest()
+
+
+def _check_room(size_bytes: int, target: Path) -> None:
+    free = os.statvfs(target.parent)
+    free_bytes = free.f_bavail * free.f_frsize
+    if free_bytes < size_bytes:
+        raise FatalError(
+            f"{target} takes {size_bytes / 1e6:,.1f} MB beside its parts, {target.parent} has {free_bytes / 1e6:,.1f} MB free",
+            hint="free space there; the same command then goes on with the days it has",
+        )
 
 
 def days(window: Window) -> Iterator[tuple[str, Window]]:
@@ -266,11 +344,17 @@ def manifest_path(target: Path) -> Path:
 
 
 def write_manifest(target: Path, content: dict[str, Any]) -> None:
-    """Write it in one step."""
-    _write(manifest_path(target), msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+    """Write it in one step. Raises FatalError."""
+    path = manifest_path(target)
+    with _writing("the manifest", path):
+        _write(path, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
 
 
 def _write(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
+    _unfinished(path).write_bytes(content)
+    _unfinished(path).replace(path)
+
+
+def _unfinished(path: Path) -> Path:
+    """The name of what is not whole yet."""
+    return path.with_name(path.name + ".unfinished")

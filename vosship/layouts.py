@@ -11,6 +11,7 @@ It writes no file. A layout is one built in or an operator's own YAML file:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -57,6 +58,10 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 _MEMO = 10_000
 """Distinct times remembered for each column (chosen: two hours of seconds, 2 MB; calls come in their order)."""
 
+_DATES = ("iso", "epoch_ms", "epoch_s")
+_DIRECTIVE = re.compile(r"%(?:[-_0^#]?[aAbBcCdDeFgGhHIjklmMnprRsStTuUVwWxXyYzZ]|[f%])")
+"""What strftime knows (glibc's manual, and Python's %f); it writes anything else as it stands."""
+
 _LOCAL = "%Y-%m-%d %H:%M:%S"
 
 
@@ -96,26 +101,47 @@ any fraction rounded up, so that it is never less than what a carrier charges.""
 
 
 def load(name: str, base_dir: Path, schema: Schema) -> Layout:
-    """A built-in layout, or the YAML file of that name. Raises ConfigError, also for a field that no processor makes."""
+    """A built-in layout, or the YAML file of that name. Raises ConfigError, also for what would be left out silently."""
     if name in BUILT_IN:
         known = [column for column in BUILT_IN[name].columns if column.field in schema]
         return msgspec.structs.replace(BUILT_IN[name], columns=known if name == "calls" else BUILT_IN[name].columns)
     path = base_dir / name
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        hint = f"built in: {', '.join(BUILT_IN)}; or the path of a YAML file"
-        raise ConfigError(f"no layout {name!r}: {getattr(error, 'strerror', None) or error}", hint=hint) from error
+    except OSError as error:
+        hint = f"built in: {', '.join(BUILT_IN)}; or a YAML file, its path relative to the configuration's folder"
+        raise ConfigError(f"no layout {name!r}: {path}: {error.strerror}", hint=hint) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        text = " ".join(str(error).split())
+        raise ConfigError(f"not YAML: {text}", file=str(path), hint="docs/search.md has an example") from error
     try:
         layout = convert(raw, Layout, "")
         for place, column in enumerate(layout.columns):
-            if column.field not in schema and not column.field.startswith("labels."):
-                hint = nearest(column.field, [field.name for field in schema])
-                raise ConfigError(f"no field {column.field!r}", path=f"columns[{place}].field", hint=hint)
+            _check(column, schema, f"columns[{place}]")
+        titles = [column.title for column in layout.columns]
+        for place, title in enumerate(titles):
+            if title in titles[:place]:
+                raise ConfigError(f"a second column {title!r}", path=f"columns[{place}].name", hint="give it a `name` of its own")
     except ConfigError as error:
         error.file = str(path)
         raise
     return layout
+
+
+def _check(column: Column, schema: Schema, path: str) -> None:
+    field = schema.get(column.field)
+    if field is None and not column.field.startswith("labels."):
+        hint = nearest(column.field, [field.name for field in schema])
+        raise ConfigError(f"no field {column.field!r}", path=f"{path}.field", hint=hint)
+    if column.unit == "s" and (field is None or field.unit != "ms"):
+        raise ConfigError(f"{column.field!r} is no duration in milliseconds", path=f"{path}.unit", hint="leave `unit` out")
+    if column.date in _DATES:
+        return
+    if field is None or field.type != "date":
+        raise ConfigError(f"{column.field!r} is no date", path=f"{path}.date", hint="leave `date` out")
+    if "%" not in column.date or "%" in _DIRECTIVE.sub("", column.date):
+        hint = f'{", ".join(_DATES)}, or a pattern such as "{_LOCAL}"'
+        raise ConfigError(f"{column.date!r} is no way to write a date", path=f"{path}.date", hint=hint)
 
 
 def converters(layout: Layout, schema: Schema, zone: ZoneInfo) -> list[tuple[str, Callable[[Any], Any]]]:

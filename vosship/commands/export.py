@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,36 +65,41 @@ class _Exporting:
 
     def to_stdout(self) -> None:
         """Write as it comes; no manifest, nothing to go on from."""
+        from vosship.errors import FatalError
         from vosship.exporting import days, stream
 
         out = sys.stdout.buffer
-        out.write(self._encoder.head)
         written = 0
-        for _, piece in days(self._asking.window):
-            hits = self._asking.store.search(self._asking.query(piece, None))
-            written += stream(hits, self._encoder, out, self._asking.guard.check_results, written).records
-        out.flush()
+        try:
+            out.write(self._encoder.head)
+            for _, piece in days(self._asking.window):
+                hits = self._asking.store.search(self._asking.query(piece, None))
+                written += stream(hits, self._encoder, out, self._asking.guard.check_results, written).records
+            out.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            hint = "--out FILE goes on where it stopped, standard output begins anew"
+            raise FatalError(f"writing to standard output failed after {written:,} calls: {error.strerror}", hint=hint) from error
 
     def to_file(self, target: Path, restart: bool) -> None:
         """Write the parts, put them together, account for them."""
-        from vosship.errors import DeniedError, FatalError
-        from vosship.exporting import Parts
+        from vosship.errors import DeniedError
+        from vosship.exporting import Parts, usable
 
-        parts = Parts(target, self._question())
-        try:
-            if parts.open(restart=restart):
-                click.echo(f"going on with the unfinished export in {parts.directory}", err=True)
-            totals = self._fill(parts)
-            self._finish(parts, target, totals)
-        except DeniedError:
-            parts.remove()
-            raise
-        except KeyboardInterrupt:
-            click.echo(f"interrupted: the same command goes on from {parts.directory}", err=True)
-            raise
-        except OSError as error:
-            hint = "free space or mend the path; the same command goes on where it stopped"
-            raise FatalError(f"{error.filename or target}: {error.strerror}", hint=hint) from error
+        target = usable(target)
+        with closing(Parts(target, self._question())) as parts:
+            try:
+                if parts.open(restart=restart):
+                    click.echo(f"going on with the unfinished export in {parts.directory}", err=True)
+                totals = self._fill(parts)
+                self._finish(parts, target, totals)
+            except DeniedError:
+                parts.remove()
+                raise
+            except KeyboardInterrupt:
+                click.echo(f"interrupted: the same command goes on from {parts.directory}", err=True)
+                raise
 
     def _question(self) -> dict[str, Any]:
         import msgspec
@@ -182,6 +187,8 @@ class _Exporting:
             },
         )
         parts.remove()
+        if not totals.records:
+            click.echo("no call matches; `vosship search` without a window shows the newest there are", err=True)
         what = {True: "complete", False: "NOT complete yet", None: "not known to be complete"}[complete]
         click.echo(f"{totals.records:,} calls in {target}; the window is {what}", err=True)
 

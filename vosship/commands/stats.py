@@ -60,7 +60,10 @@ def command(as_json: bool, by: tuple[str, ...], **options: Any) -> int:
 
         click.echo(msgspec.json.encode([msgspec.structs.replace(row, caveats=caveats) for row in rows]).decode())
         return 0
-    _print_table(rows, " | ".join(words))
+    if rows:
+        _print_table(rows, " | ".join(words))
+    else:
+        click.echo("no call matches; `vosship search` without a window shows the newest there are", err=True)
     for caveat in caveats:
         click.echo(f"! {caveat}")
     return 0
@@ -124,10 +127,7 @@ def _print_table(rows: list[Row], title: str) -> None:
     for row in rows:
         figures = [getattr(row, name) for _, name, _ in _COLUMNS]
         texts = ["-" if value is None else form.format(value) for value, (_, _, form) in zip(figures, _COLUMNS, strict=True)]
-        share = [
-            f"{row.hangups.get(side, 0) / row.answered:.0%}" if row.answered else "-" for side in ("caller", "callee", "server")
-        ]
-        table.add_row(Text(row.key or "(none)"), *texts, "/".join(share))
+        table.add_row(Text(row.key or "(none)"), *texts, _hangups(row))
     show(table)
 
 
