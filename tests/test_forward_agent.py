@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ CONFIG = """\
 switch: dhaka-1
 timezone: Asia/Dhaka
 data_dir: {place}/data
-inputs: {{forward: {{type: forward, listen: ["tcp://127.0.0.1:{to}", "udp://127.0.0.1:{to}"], reply: {{field: 37}}}}}}
+inputs: {{forward: {{type: forward, listen: ["tcp://127.0.0.1:{to}", "udp://127.0.0.1:{to}"], reply: {{field: 37}}{more}}}}}
 outputs:
   store: {{type: sqlite, batch_age_s: 0.2}}
   billing: {{type: relay, target: "tcp://127.0.0.1:{billing}", batch_age_s: 0.2, retry_max_s: 0.5}}
@@ -33,10 +34,10 @@ outputs:
 class Setting:
     """The agent's configuration and the ways to run it."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, more: str = "") -> None:
         self.to, self.billing, self.proxy = free_port(), free_port(), free_port()
         self.config = place / "vosship.yaml"
-        self.config.write_text(CONFIG.format(place=place, to=self.to, billing=self.billing, proxy=self.proxy))
+        self.config.write_text(CONFIG.format(place=place, to=self.to, billing=self.billing, proxy=self.proxy, more=more))
 
     def command(self, *words: str) -> list[str]:
         """A vosship command on this configuration."""
@@ -47,6 +48,12 @@ class Setting:
         agent = subprocess.Popen(self.command("run", "--log-level", "error"))
         wait_for(self._listens, "the agent listens")
         return agent
+
+    def status(self, pipeline: str) -> dict[str, Any]:
+        """One pipeline of `vosship status --json`."""
+        told = subprocess.run(self.command("status", "--json"), capture_output=True, check=True).stdout
+        (found,) = [one for one in json.loads(told)["pipelines"] if one["name"] == pipeline]
+        return dict(found)
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
@@ -103,9 +110,44 @@ def test_every_record_reaches_store_and_both_receivers(tmp_path: Path) -> None:
             peer.kill()
             peer.wait()
     arrivals = list(scan(tmp_path / "data/spool/forward"))
-    told = subprocess.run(setting.command("status", "--json"), capture_output=True, check=True).stdout
-    (pipeline,) = [one for one in json.loads(told)["pipelines"] if one["name"] == "forward>store"]
+    pipeline = setting.status("forward>store")
     assert pipeline["read"] == len(arrivals)
     assert pipeline["stored"] + pipeline["duplicate"] + pipeline["dead"] == len(arrivals)
     assert pipeline["unread_bytes"] == pipeline["lost_bytes"] == 0
     assert sum(arrival.resend for arrival in arrivals) == len(arrivals) - len(switch.sent)
+
+
+def lost_by_segment(pipeline: dict[str, Any]) -> dict[str, int]:
+    """The bytes lost of each segment that lost any."""
+    return {file["name"]: file["lost_bytes"] for file in pipeline["files"] if file["lost_bytes"]}
+
+
+def test_what_a_full_spool_costs_is_in_status_while_its_receiver_is_still_away(tmp_path: Path) -> None:
+    """The loss is named before the pipeline can be told of it; without the agent's memory it is exactly what is entered."""
+    setting = Setting(tmp_path, more=", spool_max_bytes: 131072, segment_bytes: 4096")
+    file = tmp_path / "billing"
+    peers = [start_peer(setting.billing, file, 0.0)]
+    agent = setting.start()
+    switch = Switch(setting.to)
+    try:
+        for first in range(1_000_000, 1_001_000, 100):
+            load(switch, first, 100)
+            wait_for(lambda: set(received(file)) == set(switch.sent), "the receiver that is there has every record")
+        assert setting.status("forward>proxy")["lost_bytes"] > 50_000
+        assert setting.status("forward>billing")["lost_bytes"] == 0
+        agent.kill()
+        agent.wait()
+        away = setting.status("forward>proxy")
+        assert away["losses"] == [], "not entered yet"
+        peers.append(start_peer(setting.proxy, tmp_path / "proxy", 0.0))
+        agent = setting.start()
+        wait_for(lambda: setting.status("forward>proxy")["unread_bytes"] == 0, "the rest is passed on")
+        back = setting.status("forward>proxy")
+        assert lost_by_segment(away).items() <= lost_by_segment(back).items()  # the start itself may cost one more
+        assert back["lost_bytes"] == sum(loss["bytes"] for loss in back["losses"])
+    finally:
+        agent.kill()
+        agent.wait()
+        for peer in peers:
+            peer.kill()
+            peer.wait()

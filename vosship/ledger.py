@@ -152,7 +152,7 @@ def _status(
     status.files = list(files.values())
     for key in COUNTS:
         setattr(status, key, getattr(status, key) + sum(getattr(file, key) for file in status.files))
-    unread = {size.stream.name: max(0, size.size - files[size.stream.name].offset) for size in sizes}
+    unread = {size.stream.name: 0 if size.lost else max(0, size.size - files[size.stream.name].offset) for size in sizes}
     status.unread_bytes = sum(unread.values())
     oldest = next((size for size in sizes if unread[size.stream.name]), None)
     if oldest:
@@ -233,8 +233,11 @@ def _files(rows: Sequence[_Row], sizes: Sequence[StreamSize]) -> dict[str, FileS
         if name not in files:
             files[name] = FileStatus(name=size.stream.base, path=size.stream.path, size=size.size, offset=0)
             order.append((size.stream.starts_at or size.modified_at, name))
-        files[name].size = size.size
-        files[name].done = size.size <= files[name].offset and name not in newest
+        file = files[name]
+        file.size = size.size
+        if size.lost and not file.done:  # the pipeline has not come to it yet: its output is away
+            file.lost_bytes += max(0, size.size - file.offset)
+        file.done = size.lost or (size.size <= file.offset and name not in newest)
     return {name: files[name] for _, name in sorted(order)}
 
 

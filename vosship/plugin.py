@@ -220,12 +220,17 @@ class Conceals(Protocol):
 
 
 class StreamSize(msgspec.Struct, frozen=True):
-    """What an input sees of one stream now: `newest` marks the live one, which has no end yet."""
+    """What an input sees of one stream now.
+
+    `newest` marks the live one, which has no end yet. `lost`: what is unread of it can be read no more, and each pipeline is
+    told so by a Gone when it comes to it.
+    """
 
     stream: Stream
     size: int
     modified_at: float
     newest: bool = False
+    lost: bool = False
 
 
 @runtime_checkable

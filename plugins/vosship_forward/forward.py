@@ -200,8 +200,7 @@ class Forward:
         """The segments and the bytes of records in each."""
         shelf = self._spool.shelf if self._spool is not None else look(self.spool_dir)
         return [
-            StreamSize(stream_of(segment), segment.data_end, segment.last_us / 1e6, newest=segment is shelf[-1])
-            for segment in shelf
+            StreamSize(stream_of(one), one.data_end, one.last_us / 1e6, newest=one is shelf[-1], lost=one.lost) for one in shelf
         ]
 
     def attendance(self) -> Attendance | None:
