@@ -331,6 +331,40 @@ def test_gone_before_is_not_gone_again(tmp_path: Path, model: DirectoryModel, cl
     assert removed(reader.files, reader, clock, tmp_path / "rescue")
 
 
+@pytest.mark.parametrize("read_first", [0, 1, 6])
+def test_every_rescued_bearer_of_a_name_is_read(tmp_path: Path, model: DirectoryModel, clock: Clock, read_first: int) -> None:
+    """A name recurs twice, each file deleted unread: after a crash all are read, oldest first, and none again after the next."""
+    base = model.append(1)
+    path = tmp_path / "cdr" / base
+    model.new_hour()
+    options = {"rescue_dir": "rescue", "hold_files": 0, "block_bytes": 1024, "max_line_bytes": 1024}
+    reader = Reader(make(tmp_path, clock, **options))
+    contents = [word * 400 for word in (b"first\n", b"second\n", b"third\n")]
+    for content_ in contents:
+        path.write_bytes(content_)
+        os.utime(path, (clock.at, clock.at))
+        clock.at += 31
+        reader.look()
+        path.rename(tmp_path / f"gone-{content_[:5].decode()}")  # its inode stays taken, as a second name keeps it
+    found = b"".join(data for _, _, data in blocks(reader_after_crash(reader, make(tmp_path, clock, **options), read_first)))
+    assert found == b"".join(contents)
+    reader.settle()
+    reader.files.settled("a", reader.known)
+    assert removed(reader.files, reader, clock, tmp_path / "rescue")
+
+
+def reader_after_crash(reader: Reader, files: Any, read_first: int) -> list[Any]:
+    """What comes out of two further runs, the first killed after so many settled blocks."""
+    reader.files = files
+    reader.restart()
+    reader.look()
+    items = reader.take(read_first) if read_first else []
+    reader.settle()
+    reader.restart()
+    reader.look()
+    return [*items, *reader.take()]
+
+
 def test_nothing_is_removed_too_early(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
     """A rescued file stays while a pipeline has read half of it, and until pipelines that start later had time to speak."""
     base = model.append(50)

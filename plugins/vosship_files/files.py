@@ -155,7 +155,7 @@ class Files:
         """Every stream as it is now, oldest first. Raises nothing: what cannot be listed is not listed."""
         directory = Directory(self._patterns, self._zone)
         directory.look(full=True)
-        entries = dict(self._rescue.find()) if self._rescue else {}
+        entries = {name: rescued[-1] for name, rescued in self._rescue.find().items()} if self._rescue else {}
         entries.update(directory.entries)
         found = []
         for entry in sorted(entries.values(), key=lambda entry: entry.order):

@@ -6,9 +6,10 @@ It reads no lines (`reading` does), and it leaves the ends and beginnings of gen
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import logging
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from vosship.events import Gone, Position, Stream
 from vosship.plugin import Known, Until
@@ -87,8 +88,8 @@ class Looking:
         rescued = self._rescue.find() if self._rescue else {}
         entries = self._directory.entries
         for name, entry in sorted(entries.items(), key=lambda item: item[1].order):
-            kept = rescued.get(name)
-            if kept is None or kept.inode == entry.inode or not self._meet_rescued(kept, entry, now):
+            earlier = [kept for kept in rescued.get(name, ()) if kept.inode != entry.inode]
+            if not earlier or not self._meet_rescued(earlier, entry, now):
                 self._meet(name, entry, now)
         for name, kept in rescued.items():
             if name not in entries:
@@ -132,30 +133,52 @@ class Looking:
             if self._first and track.offset and entry.size != track.offset and not entry.compressed:
                 self._prove(track)
 
-    def _meet_rescued(self, kept: Entry, own: Entry | None, now: float) -> bool:
-        """At the start, go on in a rescued file; `own` is another file that bears the name now, read after it."""
-        position = self._known.get(kept.name)
-        generation = position.stream.generation if position else 1
-        track = self._roster.track(kept, generation, position.offset if position else 0, position.proof if position else b"")
-        if position is not None and position.gone:
-            if self._roster.same_content(track, kept) or self._too_old(kept, now):
-                return False
-            track = self._roster.track(kept, generation + 1)  # the name had recurred, and nobody has read this bearer
-        track.entry = None
-        if own is not None and track.offset and self._roster.same_content(track, own):
+    def _meet_rescued(self, rescued: Sequence[Entry], own: Entry | None, now: float) -> bool:
+        """At the start, go on in rescued bearers of one name, oldest first; `own`, which bears it now, is read after them."""
+        unread = self._unread(rescued, own, now)
+        if not unread:
             return False
-        if not self._take_rescued(track, kept):
-            fresh = self._roster.track(kept, generation + 1)
-            fresh.entry = None
-            if not track.offset or not self._take_rescued(fresh, kept):
-                return False
-            self._roster.out.append(self._replaced(track))
-            track = fresh
-        self._roster.tracks[kept.name] = track
+        for earlier, later in itertools.pairwise(unread):
+            earlier.after = later
         if own is not None:
-            track.after = self._roster.next(track, own, now)
-        self._roster.pend(track)
+            unread[-1].after = self._roster.next(unread[-1], own, now)
+        self._roster.tracks[unread[0].stream.name] = unread[0]
+        self._roster.pend(unread[0])
         return True
+
+    def _unread(self, rescued: Sequence[Entry], own: Entry | None, now: float) -> list[Track]:
+        """The bearer that was being read, if it is among them, and all that came after what was read."""
+        position = self._known.get(rescued[0].name)
+        if position is None:
+            return self._fresh(rescued, 1)
+        generation = position.stream.generation
+        if not position.offset and not position.gone:
+            return self._fresh(rescued, generation)
+        known = self._roster.track(rescued[0], generation, position.offset, position.proof)
+        if position.gone:
+            done = max((number for number, kept in enumerate(rescued, 1) if self._roster.same_content(known, kept)), default=0)
+            return self._fresh([kept for kept in rescued[done:] if not self._too_old(kept, now)], generation + 1)
+        if own is not None and self._roster.same_content(known, own):
+            return []
+        for number, kept in enumerate(rescued):
+            track = self._roster.track(kept, generation, position.offset, position.proof)
+            track.entry = None
+            if self._take_rescued(track, kept):
+                return [track, *self._fresh(rescued[number + 1 :], generation + 1)]
+        fresh = self._fresh(rescued, generation + 1)
+        if fresh:
+            self._roster.out.append(self._replaced(known))
+        return fresh
+
+    def _fresh(self, rescued: Sequence[Entry], generation: int) -> list[Track]:
+        """Tracks of rescued files that nobody has read; `Roster.promote` numbers the later ones."""
+        tracks = []
+        for kept in rescued:
+            track = self._roster.track(kept, generation)
+            track.entry = None
+            if self._take_rescued(track, kept):
+                tracks.append(track)
+        return tracks
 
     def _prove(self, track: Track) -> None:
         """Compare a file that was partly read before this start: should it go before its turn, its loss is then named right.
@@ -311,8 +334,7 @@ class Looking:
         if self._rescue:
             reading = {name for name, track in self._roster.tracks.items() if not track.gone or track.after is not None}
             self._rescue.sweep(id(self), reading, self._now())
-            unread = [track.entry for track in self._roster.tracks.values() if track.pending and track.entry and not track.retired]
-            for entry in sorted(unread, key=lambda entry: entry.order):
+            for entry in sorted(self._roster.unread(), key=lambda entry: entry.order):
                 if entry.name not in self._directory.newest:
                     self._rescue.keep(entry, self._directory)
 

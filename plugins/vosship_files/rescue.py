@@ -58,10 +58,13 @@ class Rescue:
         self._reading: dict[int, set[str]] = {}
         self._since = 0.0
 
-    def find(self) -> dict[str, Entry]:
-        """Per stream name the rescued file, newest where there are several: also what an earlier run left."""
+    def find(self) -> dict[str, list[Entry]]:
+        """Per stream name the rescued files, oldest first where the name recurred: also what an earlier run left."""
+        found: dict[str, list[Entry]] = {}
         with self._lock:
-            return {entry.name: entry for _, entry in sorted(self._all().items(), key=lambda item: item[1].mtime_ns)}
+            for entry in sorted(self._all().values(), key=lambda entry: entry.mtime_ns):
+                found.setdefault(entry.name, []).append(entry)
+        return found
 
     def kept(self, entry: Entry) -> Entry | None:
         """The rescued file of exactly that file, if there is one."""

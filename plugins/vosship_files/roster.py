@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from vosship.events import Gone, Stream
 from vosship.plugin import Until
@@ -182,10 +182,22 @@ class Roster:
         extra = {"file": track.stream.name, "offset": track.offset, "bytes": lost, "reason": reason}
         self._log.error("bytes lost unread", extra=extra)
 
-    def close(self) -> None:
-        """Give every descriptor back."""
+    def unread(self) -> list[Entry]:
+        """The files of the directory that have something to read, those included that wait for an earlier bearer of their name."""
+        return [
+            track.entry
+            for track in self._every()
+            if track.entry and not track.retired and (track.pending or self.tracks[track.stream.name] is not track)
+        ]
+
+    def _every(self) -> Iterator[Track]:
         for first in self.tracks.values():
             track: Track | None = first
             while track is not None:
-                track.close()
+                yield track
                 track = track.after
+
+    def close(self) -> None:
+        """Give every descriptor back."""
+        for track in self._every():
+            track.close()

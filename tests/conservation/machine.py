@@ -121,8 +121,8 @@ class Conservation(RuleBasedStateMachine):
             names = sorted(switch.removed)
             switch.restore(names[number % len(names)] if names else None)
         else:
-            if what == "recreate":
-                self._forget_rescued(base)  # of two rescued files of one name a start reads the newest: see docs/delivery.md
+            if what == "recreate" and self.rescue_dir.is_relative_to(self.data_dir):
+                self._forget_rescued(base)  # a copy passes for its inode's next file: see docs/delivery.md
             {"recreate": switch.recreate, "copy over": switch.copy_over, "compress": switch.compress}[what](base)
 
     # -- the agent -------------------------------------------------------------------------------------------------
