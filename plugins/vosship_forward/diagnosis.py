@@ -14,7 +14,8 @@ from pathlib import Path
 from vosship.errors import ConfigError
 from vosship.plugin import Remark
 from vosship_forward.addresses import Address, bind
-from vosship_forward.shelf import look
+from vosship_forward.frames import Kind
+from vosship_forward.shelf import Segment, frames, look
 
 SILENT_S = 3600
 """Nothing for this long is worth a word (chosen: no carrier has an hour without a call)."""
@@ -61,22 +62,42 @@ def _listening(address: Address) -> Remark:
 
 
 def _silence(addresses: Sequence[Address], spool_dir: Path, now: float) -> Iterator[Remark]:
-    last_s = max((segment.last_us for segment in look(spool_dir) if segment.records), default=0) / 1e6
+    shelf = look(spool_dir)
+    last_s = next((_last_record_s(one) for one in reversed(shelf) if one.records), 0.0)
     if last_s and now - last_s < SILENT_S:
-        yield Remark("good", f"the last record arrived {round(now - last_s)} s ago")
+        yield Remark("good", f"the last record arrived {max(0, round(now - last_s))} s ago")
         return
     since = f"no record for {round((now - last_s) / 3600)} h" if last_s else "no record has ever arrived"
+    # Silence is a fault only where somebody listened to it; a receiver that never ran cannot have heard anything.
+    listened = bool(shelf) and now - max(last_s, shelf[0].created_us / 1e6) >= SILENT_S
+    yield Remark("bad" if listened else "warn", since if shelf else f"{since}, and no agent has listened yet")
     target = next((one for one in addresses if one.protocol == "tcp"), addresses[0])
-    for step in (
-        "on the switch, is EXTERNAL_SEND_CDR On?",
-        f"on the switch, is SERVER_CDR_REAL_TIME_REPORT_SERVER this machine's address and port {target.port}?",
-        "is this agent running? `vosship status`",
-        f"from the switch, does `telnet ADDRESS {target.port}` connect?",
-        f"does the firewall here let port {target.port} in, TCP and UDP? `iptables -L -n`",
-        f"is the switch's address within `allow`, and is {target.host} an address it can reach?",
-        f"does anything arrive at all? `tcpdump -n port {target.port}`",
+    port = target.port
+    for number, (cause, step) in enumerate(
+        (
+            ("EXTERNAL_SEND_CDR may be Off", "set it to On on the switch"),
+            (
+                f"SERVER_CDR_REAL_TIME_REPORT_SERVER may not be this machine's address and port {port}",
+                "it takes one IP:Port on the switch",
+            ),
+            ("this agent may not be running", "vosship status"),
+            ("the network may not let the switch through", f"from the switch, does `telnet ADDRESS {port}` connect?"),
+            (f"a firewall here may keep port {port} shut, TCP or UDP", "iptables -L -n"),
+            (
+                f"the switch's address may lie outside `allow`, or {target.host} be an address it cannot reach",
+                "vosship_forward_refused_total counts refusals; `listen` names the address",
+            ),
+            ("something else may be wrong on the way", f"does anything arrive at all? tcpdump -n port {port}"),
+        ),
+        start=1,
     ):
-        yield Remark("warn", since, step)
+        yield Remark("warn", f"{number}. {cause}", step)
+
+
+def _last_record_s(segment: Segment) -> float:
+    """When its last record arrived: signs of life follow it, so the segment's own last moment may be much later."""
+    last_us = max((frame.arrival_us for frame in frames(segment) if frame.kind == Kind.DATA), default=segment.last_us)
+    return last_us / 1e6
 
 
 def _loopback(host: str) -> bool:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 
 from vosship.plugin import Metrics
-from vosship_forward.intake import Intake
+from vosship_forward.intake import KERNEL_DROP, Intake
 from vosship_forward.shelf import Segment
 from vosship_forward.spool import Spool
 from vosship_forward.udp import Datagrams
@@ -19,8 +19,6 @@ PENDING_PARAMETER = "EXTERNAL_MAX_CDR_PENDING_SIZE"
 
 WARN_RATIO = 0.5
 """The share of the switch's queue at which operators want a word (CDR domain sheet, section 5)."""
-
-KERNEL_DROP = "kernel_buffer_full"
 
 
 class Gauges:

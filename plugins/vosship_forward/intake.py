@@ -23,7 +23,10 @@ FOREIGN = "foreign"
 TOO_MANY = "too_many_connections"
 TOO_LONG = "line_too_long"
 BUSY = "busy"
-"""Why something is not taken: labels of `vosship_forward_refused_total`."""
+KERNEL_DROP = "kernel_buffer_full"
+REASONS = (FOREIGN, TOO_MANY, TOO_LONG, BUSY, KERNEL_DROP)
+"""Why something is not taken: labels of `vosship_forward_refused_total`, all there from the start, so that a first refusal is
+an increase that an alert can see."""
 
 
 class Intake:
@@ -53,6 +56,8 @@ class Intake:
         self._log = log
         self._metrics = metrics
         self._said: dict[str, tuple[float, int]] = {}
+        for reason in REASONS:
+            metrics.count("vosship_forward_refused_total", 0, reason=reason)
 
     def may_send(self, host: str) -> bool:
         """Whether that address is on the allow-list; an empty list allows every address."""
