@@ -371,3 +371,11 @@ def test_an_unreadable_line_carries_its_reason() -> None:
         build(["x"] * 19, PIPE, "ms", values, [])
     assert caught.value.reason == "bad_time"
     assert msgspec.json.encode(str(caught.value))
+
+
+def test_what_is_said_of_a_bad_time_names_it_as_written() -> None:
+    """The detail of a dead line is what the operator searches the file for, not the beginning of its minute."""
+    cells = REGULAR.split(b"|")
+    cells[3] = b"2026-99-26 12:00:07"
+    (record,) = read(cdr(), block(b"|".join(cells)))
+    assert (record.reason, record.detail[:22]) == ("bad_time", "'2026-99-26 12:00:07' ")

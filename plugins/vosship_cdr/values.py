@@ -108,7 +108,11 @@ class Clock:
             minute = text[:17]
             base = self._minutes.get(minute)
             if base is None:
-                base = self._minute(minute)
+                try:
+                    base = self._minute(minute)
+                except UnfitError:
+                    self._general(text)  # what is said names the time as written, not its minute
+                    raise
             written_minute, day, at_s, at_ms, tags = base
             added_s = int(second)
             return f"{written_minute[:17]}{second}.000Z", day, at_s + added_s, at_ms + added_s * 1000, tags
