@@ -52,3 +52,22 @@ def test_a_merged_key_may_be_overridden(tmp_path: Path, capsys: pytest.CaptureFi
     )
     assert cli.run(["status", "-c", str(tmp_path / "vosship.yaml"), "--json"]) == 0
     assert '"b>store"' in capsys.readouterr().out
+
+
+def test_a_configuration_may_be_named_before_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`vosship -c FILE status` and `vosship status -c FILE` mean the same, `dead list` included; the nearer one wins."""
+    file = tmp_path / "vosship.yaml"
+    file.write_text(GOOD, encoding="utf-8")
+    for command in (("status", "--json"), ("dead", "list", "--json")):
+        assert cli.run(["-c", str(file), *command]) == 0
+        assert cli.run(["-c", "nowhere.yaml", *command]) == 2
+        assert cli.run(["-c", "nowhere.yaml", *command, "-c", str(file)]) == 0
+    capsys.readouterr()
+
+
+def test_a_word_that_is_no_command_is_not_taken_for_another(capsys: pytest.CaptureFixture[str]) -> None:
+    """A near miss gets the right word, anything else the list."""
+    assert cli.run(["serch"]) == 2
+    assert "did you mean 'search'?" in capsys.readouterr().err
+    assert cli.run(["archive"]) == 2
+    assert "known: demo, init, check" in capsys.readouterr().err

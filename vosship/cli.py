@@ -39,6 +39,13 @@ COMMANDS: dict[str, str] = {
 """Command and one line of help, in the order an operator meets them."""
 
 
+DEAD = ("list", "show", "replay", "drop")
+"""The commands below `dead`: where a configuration named before the command is handed on to."""
+
+NEAR = 0.7
+"""How like a command a word must be to be taken for it (chosen: `serch` and `stat` are, `archive` is not `search`)."""
+
+
 class Commands(click.Group):
     """Loads a command's module only when that command is named."""
 
@@ -56,10 +63,12 @@ class Commands(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with the nearest command in the message."""
-        from vosship.plugin import nearest
+        from difflib import get_close_matches
 
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            ctx.fail(f"no command {args[0]!r} ({nearest(args[0], COMMANDS)})")
+            close = get_close_matches(args[0], COMMANDS, n=1, cutoff=NEAR)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(COMMANDS)}"
+            ctx.fail(f"no command {args[0]!r} ({hint})")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -70,11 +79,16 @@ class Commands(click.Group):
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="vosship")
-def vosship() -> None:
+@click.option("-c", "--config", "config_path", metavar="FILE", help="Configuration, as after the command.")
+@click.pass_context
+def vosship(context: click.Context, config_path: str | None) -> None:
     """Ship VOS3000 call detail records and account for every line.
 
     Begin with `vosship demo`; then `vosship init`, `vosship check`, `vosship run`.
     """
+    if config_path is not None:
+        given = {"config_path": config_path}
+        context.default_map = {name: {**given, **dict.fromkeys(DEAD, given)} if name == "dead" else given for name in COMMANDS}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -84,16 +84,26 @@ def list_(config_path: str | None, as_json: bool, limit: int | None, **choosing:
 
 @command.command("show")
 @_choosing
-def show(config_path: str | None, **choosing: Any) -> int:
-    """Everything kept of dead lines, the raw line included (it is personal data)."""
+@json_option
+def show(config_path: str | None, as_json: bool, **choosing: Any) -> int:
+    """Everything kept of dead lines, the raw line included (it is personal data); exit 3 when an id is not among them."""
+    import msgspec
+
     from vosship.application import Application
     from vosship.deadletters import list_lines
 
+    missing = set(choosing["ids"])
     for line in list_lines(Application.load(config_path), _choice(**choosing)):
+        missing.discard(line.id)
+        if as_json:
+            click.echo(msgspec.json.encode(line).decode())
+            continue
         click.echo(f"id        {line.id}\npipeline  {line.pipeline}\nfile      {line.file}\nbyte      {line.offset}")
         click.echo(f"set aside {line.at}\nreason    {line.reason}\ndetail    {line.detail}")
         click.echo(f"line      {line.line if line.line is not None else f'(base64) {line.line_base64}'}\n")
-    return 0
+    if missing:
+        click.echo(f"no dead line {', '.join(map(str, sorted(missing)))}", err=True)
+    return 3 if missing else 0
 
 
 @command.command("replay")

@@ -1,0 +1,46 @@
+"""`vosship dead` on a shipped directory: what its words, codes and JSON say."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from vosship import cli
+
+CONFIG = "switch: s1\ntimezone: Asia/Dhaka\ndata_dir: data\ninputs: {cdr: {type: files, paths: ['cdr/*.txt']}}\n"
+BYTES = b"\xff\xfe\x80|\x81"
+"""Neither UTF-8 nor GB18030."""
+
+
+@pytest.fixture
+def file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """The configuration of a directory whose three lines are all dead."""
+    (tmp_path / "cdr").mkdir()
+    (tmp_path / "cdr" / "2026042612.txt").write_bytes(b"short|line\n" + BYTES + b"\nshort|again\n")
+    found = tmp_path / "vosship.yaml"
+    found.write_text(CONFIG, encoding="utf-8")
+    assert cli.run(["run", "--once", "-c", str(found)]) == 3
+    capsys.readouterr()
+    return found
+
+
+def test_show_as_json_is_what_list_says(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One object a line; a line that is no UTF-8 comes as `line_base64`, and only so."""
+    assert cli.run(["dead", "list", "--json", "-c", str(file)]) == 0
+    listed = capsys.readouterr().out
+    assert cli.run(["dead", "show", "--json", "-c", str(file)]) == 0
+    assert capsys.readouterr().out == listed
+    lines = [json.loads(line) for line in listed.splitlines()]
+    assert [line.get("line") for line in lines] == ["short|line", None, "short|again"]
+    assert base64.b64decode(lines[1]["line_base64"]) == BYTES
+
+
+def test_an_id_that_is_not_among_the_dead_is_a_no(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing shown is not an empty yes; what there is of the others is shown all the same."""
+    assert cli.run(["dead", "show", "2", "99", "--json", "-c", str(file)]) == 3
+    shown = capsys.readouterr()
+    assert [json.loads(line)["id"] for line in shown.out.splitlines()] == [2]
+    assert shown.err == "no dead line 99\n"
