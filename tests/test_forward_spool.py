@@ -7,77 +7,19 @@ import errno
 import functools
 import logging
 import os
-import random
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.forward_parts import WAIT_S, pipe
+from tests.spool_parts import Clock, everything, frame, keep, kept, run, spool
 from vosship.events import Block, Gone, Position
-from vosship.plugin import Known
-from vosship_forward import absences, scan, span
 from vosship_forward.disk import Disk
-from vosship_forward.frames import Kind, encode
 from vosship_forward.reader import Still, read
-from vosship_forward.shelf import SEAL_BYTES, look, measure, segments
+from vosship_forward.shelf import look, segments
 from vosship_forward.spool import Spool, Ticket
-
-LOG = logging.getLogger("vosship.forward")
-
-
-class Clock:
-    """A time that moves when told to."""
-
-    def __init__(self, at: float = 1_776_000_000.0) -> None:
-        self.at = at
-
-    def __call__(self) -> float:
-        """Now."""
-        return self.at
-
-
-def spool(place: Path, **changes: Any) -> Spool:
-    """A spool of small segments without heartbeats in the way."""
-    settings: dict[str, Any] = {
-        "segment_bytes": 4096,
-        "max_bytes": 1 << 20,
-        "keep_s": 3600.0,
-        "heartbeat_s": 600.0,
-        "gather_s": 0.0,
-        "now": time.time,
-        "log": LOG,
-    }
-    return Spool(place, **{**settings, **changes})
-
-
-def frame(line: bytes, at: float = 0.0) -> bytes:
-    """A record's frame."""
-    return encode(Kind.DATA, int((at or time.time()) * 1e6), line, key=1)
-
-
-async def keep(into: Spool, *lines: bytes) -> None:
-    """Hand over records and return when they are told safe."""
-    landed = asyncio.Event()
-    into.append(Ticket([frame(line, into._now()) for line in lines], landed.set))
-    await asyncio.wait_for(landed.wait(), WAIT_S)
-
-
-async def everything(source: Any, known: Known | None = None) -> list[Block | Gone]:
-    """What a reader gets now."""
-    return [item async for item in read(source, known or {}, "now")]
-
-
-def kept(place: Path) -> list[bytes]:
-    """All records on disk."""
-    return [arrival.line for arrival in scan(place)]
-
-
-def run(steps: Any) -> Any:
-    """Run with a limit."""
-    return asyncio.run(asyncio.wait_for(steps, WAIT_S))
 
 
 class WatchedDisk(Disk):
@@ -401,104 +343,3 @@ def test_damage_within_a_segment_is_named_and_the_next_is_read(tmp_path: Path) -
     got = [line for item in items if isinstance(item, Block) for line in _lines(item)]
     missing = [number for number in range(40) if pipe(number) not in got]
     assert missing == list(range(missing[0], first.records))
-
-
-def test_absence_is_known_from_stops_crashes_and_silence(tmp_path: Path) -> None:
-    """A stop, a crash and a silence of several heartbeats are named to the millisecond; steady heartbeats are not."""
-    clock = Clock(1_776_000_000.0)
-
-    async def session(seconds: int, *, crash: bool) -> None:
-        one = spool(tmp_path, now=clock, heartbeat_s=1.0)
-        one.open()
-        for _ in range(seconds):
-            clock.at += 1.0
-            await keep(one, b"call")
-        if crash:
-            (segment,) = segments(tmp_path)
-            held = segment.path.read_bytes()
-            await one.close()
-            segment.path.write_bytes(held)  # as if the process had died before its STOP frame
-        else:
-            await one.close()
-
-    run(session(3, crash=False))
-    clock.at += 60.5
-    run(session(2, crash=True))
-    clock.at += 10
-    run(session(2, crash=False))
-    ms = 1_776_000_000_000
-    assert absences(tmp_path) == [(ms + 3_000, ms + 63_500), (ms + 65_500, ms + 75_500)]
-    assert span(tmp_path) == (ms, ms + 77_500)
-
-
-def test_a_start_is_seen_after_a_crash_between_two_segments(tmp_path: Path) -> None:
-    """Killed when a segment was sealed and the next not yet begun: even a short absence is known."""
-    clock = Clock(1_776_000_000.0)
-
-    async def session() -> None:
-        one = spool(tmp_path, now=clock, heartbeat_s=600.0)
-        one.open()
-        clock.at += 1.0
-        await keep(one, b"call")
-        await one.close()
-
-    run(session())
-    (segment,) = look(tmp_path)
-    held = segment.path.read_bytes()[: segment.data_end]
-    segment.path.write_bytes(held)
-    measure(segment)
-    segment.path.write_bytes(held + segment.seal(int(clock.at * 1e6)))
-    clock.at += 2.0
-    run(session())
-    ms = 1_776_000_000_000
-    assert len(segments(tmp_path)) == 2
-    assert absences(tmp_path) == [(ms + 1_000, ms + 3_000)]
-
-
-def test_silence_while_running_is_an_absence(tmp_path: Path) -> None:
-    """A process that was held up, or a disk that was full, kept nothing meanwhile: that time is named too."""
-    clock = Clock(1_776_000_000.0)
-
-    async def steps() -> None:
-        one = spool(tmp_path, now=clock, heartbeat_s=600.0)
-        one.open()
-        clock.at += 1700
-        await keep(one, b"late, but within three heartbeats")
-        clock.at += 1801
-        await keep(one, b"too late")
-        await one.close()
-
-    run(steps())
-    ms = 1_776_000_000_000
-    assert absences(tmp_path) == [(ms + 1_700_000, ms + 3_501_000)]
-
-
-def test_seals_tell_of_absences_what_the_frames_tell(tmp_path: Path) -> None:
-    """Found from the seals or frame by frame, the absences of a long history are the same."""
-    clock = Clock(1_776_000_000.0)
-    chance = random.Random(3)
-
-    async def session() -> None:
-        one = spool(tmp_path, now=clock, heartbeat_s=600.0, max_bytes=1 << 22)
-        one.open()
-        for _ in range(80):
-            clock.at += chance.choice([1, 10, 500, 1500, 1790]) if chance.random() < 0.94 else 2500
-            await keep(one, *(pipe(number) for number in range(10)))
-        await one.close()
-
-    for _ in range(3):
-        run(session())
-        clock.at += 100
-    shelf = segments(tmp_path)
-    assert sum(one.sealed and not one.starts and one.silence_us <= 1_800_000_000 for one in shelf) > 10
-    by_seals = absences(tmp_path), span(tmp_path)
-    assert len(by_seals[0]) > 5
-    for one in shelf:
-        if one.sealed:
-            one.path.write_bytes(one.path.read_bytes()[:-SEAL_BYTES])
-    assert (absences(tmp_path), span(tmp_path)) == by_seals
-
-
-def test_a_spool_that_does_not_exist_holds_nothing(tmp_path: Path) -> None:
-    """No directory is no records, no absences, and no span."""
-    assert (kept(tmp_path / "none"), absences(tmp_path / "none"), span(tmp_path / "none")) == ([], [], None)
