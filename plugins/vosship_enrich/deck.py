@@ -7,33 +7,34 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Generic, TypeVar
 
 LONGEST = 15
 """Digits of the longest international number (ITU-T E.164, section 6.1)."""
 
 ALWAYS = -(1 << 62)
-NEVER = 1 << 62
-"""Epoch seconds before and after every call."""
+"""Epoch seconds before every call."""
 
-HEAD = 4
-"""Digits for which the first place in the order is kept, so that a search compares a few dozen prefixes; chosen: 40 kB."""
+MAX_SHORT = 9
+"""Digits that always fit the 32 bits of an array's `I`."""
 
-MAX_REMEMBERED = 16384
-"""Distinct number heads whose row is remembered, about 4 MB; then the memory is emptied."""
+HEAD = 6
+"""Digits for which the first bound is kept, so that a search compares a few dozen; chosen: 4 MB."""
+
+MAX_REMEMBERED = 8192
+"""Places whose find is remembered, about 4 MB; then the memory is emptied. A switch's traffic meets a few thousand."""
 
 _POWERS = [10**digits for digits in range(LONGEST + 1)]
-_STEP = 10 ** (LONGEST - HEAD)
-
 
 Row = tuple[str, ...]
 
-Match = tuple[int, int, str, Row, Row]
-"""What a number matched, true for times from the first until before the second (epoch seconds): the prefix, its row and
-its further cells; all empty when nothing matched. A plain tuple, because one is made for every number not remembered."""
+Found = TypeVar("Found")
+"""What a user of the deck makes of a match."""
 
-NOTHING: Match = (ALWAYS, NEVER, "", (), ())
+Shape = Callable[[str, Row, Sequence[str]], Found]
+"""Makes it of the prefix that matched, its row and its further cells."""
 
 
 class DuplicateError(Exception):
@@ -65,8 +66,8 @@ class Builder:
         for column, cells, cell in zip(self._columns, self._cells, further, strict=True):
             column.append(cells.setdefault(cell, len(cells)))
 
-    def build(self) -> Deck:
-        """Order what was added. Raises DuplicateError."""
+    def build(self, shape: Shape[Found]) -> Deck[Found]:
+        """Order what was added; `shape` makes what `match` gives. Raises DuplicateError."""
         keys, since = self._keys, self._since
         order = sorted(range(len(keys)), key=since.__getitem__)
         order.sort(key=keys.__getitem__)
@@ -75,6 +76,7 @@ class Builder:
             if keys[one] == keys[two] and since[one] == since[two]:
                 raise DuplicateError(text(keys[one]), *sorted((lines[one], lines[two])))
         return Deck(
+            shape,
             array("Q", map(keys.__getitem__, order)),
             array("q", map(since.__getitem__, order)),
             array("I", map(self._numbers.__getitem__, order)),
@@ -84,15 +86,17 @@ class Builder:
         )
 
 
-class Deck:
-    """Prefixes in lexicographic order, each with the place of the next shorter one that it begins with.
+class Deck(Generic[Found]):
+    """Prefixes in lexicographic order, their versions in the order of their starts: a prefix's place is where it stands there.
 
-    The longest match of a number is the last prefix not after it, or one of the shorter ones that prefix begins with:
-    one binary search and a few steps, in 24 bytes a prefix and 4 for each further cell. Equal rows and cells are kept once.
+    The numbers, as integers of as many digits as the longest prefix has, fall into spans in which the same prefix is the longest:
+    one binary search finds it. Each place leads on to the next one to try, for a number that is shorter or a call that was
+    earlier. All in 21 to 33 bytes a prefix and 4 for each further cell. Equal rows and cells are kept once.
     """
 
     def __init__(
         self,
+        shape: Shape[Found],
         keys: array[int],
         since: array[int],
         numbers: array[int],
@@ -100,50 +104,47 @@ class Deck:
         columns: list[array[int]],
         cells: list[list[str]],
     ) -> None:
-        self._keys, self._since, self._numbers, self._rows = keys, since, numbers, rows
+        self._since, self._numbers, self._rows = since, numbers, rows
+        self._dated = any(moment != ALWAYS for moment in since)
+        self._shape = shape
+        self._remembered: dict[int, Found] = {}
         self._columns = list(zip(columns, cells, strict=True))
-        self._shorter = _shorter(keys)
-        self._longest = max((key & 15 for key in keys), default=0)
-        self._starts = array("I", [bisect_right(keys, (step * _STEP << 4) - 1) for step in range(10**HEAD + 1)])
-        self._remembered: dict[str, Match] = {}
+        self._lengths = array("B", [key & 15 for key in keys])
+        self._longest = max(self._lengths, default=1)
+        # Up to nine digits fit 32 bits: half the memory, and integers that are quicker to compare.
+        self._bounds = array("I" if self._longest <= MAX_SHORT else "Q")
+        self._spans, self._next = _spans(keys, _POWERS[LONGEST - self._longest], self._bounds)
+        head = min(HEAD, self._longest)
+        self._step = _POWERS[self._longest - head]
+        self._starts = _starts(self._bounds, self._step, 10**head)
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._lengths)
 
-    def match(self, number: str, at: int) -> Match:
-        """The longest prefix of `number` (digits) whose row is in force at `at` (epoch seconds)."""
-        head = number[: self._longest]
-        found = self._remembered.get(head)
-        if found is None or not found[0] <= at < found[1]:
-            found = self._find(head, at)
-            if len(self._remembered) >= MAX_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[head] = found
+    def match(self, number: str, at: int) -> Found | None:
+        """What the longest prefix of `number` (digits) gives whose row is in force at `at` (epoch seconds)."""
+        longest, starts = self._longest, self._starts
+        whole = len(number) >= longest
+        value = int(number[:longest]) if whole else int(number.ljust(longest, "0"))
+        step = value // self._step
+        place = self._spans[bisect_right(self._bounds, value, starts[step], starts[step + 1]) - 1]
+        if self._dated or not whole:
+            place = self._in_force(place, len(number), at)
+        return (self._remembered.get(place) or self._make(place, number)) if place >= 0 else None
+
+    def _in_force(self, place: int, length: int, at: int) -> int:
+        """The first place, from this one on, whose prefix is no longer than the number and whose row has begun."""
+        while place >= 0 and (self._lengths[place] > length or self._since[place] > at):
+            place = self._next[place]
+        return place
+
+    def _make(self, place: int, number: str) -> Found:
+        further = [cells[column[place]] for column, cells in self._columns]
+        found = self._shape(number[: self._lengths[place]], self._rows[self._numbers[place]], further)
+        if len(self._remembered) >= MAX_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[place] = found
         return found
-
-    def _find(self, head: str, at: int) -> Match:
-        if not head:
-            return NOTHING
-        keys = self._keys
-        length = len(head)
-        padded = int(head) * _POWERS[LONGEST - length]
-        step = padded // _STEP
-        place = bisect_right(keys, padded << 4 | length, self._starts[step], self._starts[step + 1]) - 1
-        until = NEVER
-        while place >= 0:
-            key = keys[place]
-            # A key before the number in the order is its prefix when no more than the padding lies between them.
-            if padded - (key >> 4) < _POWERS[LONGEST - (key & 15)]:
-                since = self._since[place]
-                if since <= at:
-                    further = tuple([cells[column[place]] for column, cells in self._columns]) if self._columns else ()
-                    return since, until, head[: key & 15], self._rows[self._numbers[place]], further
-                until = min(until, since)
-                if place and keys[place - 1] == key:
-                    place -= 1
-                    continue
-            place = self._shorter[place]
-        return ALWAYS, until, "", (), ()
 
 
 def text(key: int) -> str:
@@ -151,17 +152,48 @@ def text(key: int) -> str:
     return f"{key >> 4:0{LONGEST}}"[: key & 15]
 
 
-def _shorter(keys: array[int]) -> array[int]:
-    """For each place the last place of the longest other prefix that it begins with, or -1."""
-    places = array("i", [-1]) * len(keys)
-    above: list[tuple[int, int, int]] = []
+def _spans(keys: array[int], unit: int, bounds: array[int]) -> tuple[array[int], array[int]]:
+    """Fill `bounds` with where each span begins, in `unit`s; return the place of each span's prefix, and for each place the next.
+
+    The next is the version before of the same prefix, else the last version of the longest prefix that it begins with, or -1.
+    """
+    bounds.append(0)
+    spans, following = array("i", [-1]), array("i")
+
+    def begin(at: int, place: int) -> None:
+        if bounds[-1] == at // unit:
+            spans[-1] = place
+        else:
+            bounds.append(at // unit)
+            spans.append(place)
+
+    within: list[tuple[int, int]] = []
+    before = -1
     for place, key in enumerate(keys):
-        padded, unit = key >> 4, _POWERS[LONGEST - (key & 15)]
-        own = padded // unit
-        while above and padded // above[-1][1] != above[-1][2]:
-            above.pop()
-        if above and above[-1][1] == unit:  # the same prefix, in force from another time on
-            above.pop()
-        places[place] = above[-1][0] if above else -1
-        above.append((place, unit, own))
-    return places
+        if key == before:
+            following.append(place - 1)
+            spans[-1] = place
+            within[-1] = within[-1][0], place
+            continue
+        before, start = key, key >> 4
+        while within and within[-1][0] <= start:
+            end, _ = within.pop()
+            begin(end, within[-1][1] if within else -1)
+        following.append(within[-1][1] if within else -1)
+        begin(start, place)
+        within.append((start + _POWERS[LONGEST - (key & 15)], place))
+    while within:
+        end, _ = within.pop()
+        begin(end, within[-1][1] if within else -1)
+    return spans, following
+
+
+def _starts(bounds: array[int], unit: int, steps: int) -> array[int]:
+    """For each multiple of `unit` up to `steps` of them, how many bounds do not lie behind it."""
+    starts = array("I")
+    for count, bound in enumerate(bounds):
+        behind = -(-bound // unit) - len(starts)
+        if behind > 0:
+            starts.extend(array("I", [count]) * behind)
+    starts.extend(array("I", [len(bounds)]) * (steps + 1 - len(starts)))
+    return starts

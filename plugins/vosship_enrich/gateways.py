@@ -8,14 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
 from vosship.events import Field, Record
 from vosship.plugin import Context, Remark
 from vosship_enrich import numbers
-from vosship_enrich.numbers import CALLEE, CALLER, Rule
+from vosship_enrich.numbers import CALLEE, CALLER, NO_RULES, Rules
 from vosship_enrich.tables import Table, TableOptions, Watched, declared, headings, wrong
 
 COLUMNS = ("id", "name", "customer", "vendor", "side", "strip_caller", "strip_callee")
@@ -23,6 +22,9 @@ SIDES = ("caller", "callee")
 
 MAX_UNMATCHED = 1000
 """Distinct ids without a row that are counted one by one; chosen: a list nobody reads to its end."""
+
+MAX_PAIRS = 4096
+"""Pairs of gateways remembered, about 3 MB; chosen: a switch has a few hundred, and hostile ids must not grow the memory."""
 
 SAVE_S = 1.0
 """Shortest time between two savings of counts that only grew; chosen: a few hundred bytes a second at most."""
@@ -36,19 +38,54 @@ class Gateway(msgspec.Struct, frozen=True):
 
     fields: tuple[tuple[str, str], ...]
     labels: dict[str, str]
-    strip_caller: tuple[Rule, ...]
-    strip_callee: tuple[Rule, ...]
+    strip_caller: Rules
+    strip_callee: Rules
 
 
-UNKNOWN = Gateway((), {}, (), ())
+UNKNOWN = Gateway((), {}, NO_RULES, NO_RULES)
+
+Ids = tuple[str | None, str | None]
+"""A call's incoming and outgoing gateway, as its record names them."""
 
 
-class Known(NamedTuple):
-    """Per side the gateways by id, and by name where the name is nobody else's; and the labels they may set."""
+class Pair(msgspec.Struct, frozen=True):
+    """What two gateways give a call between them: fields, labels in which they differ, ids without a row, rules for numbers."""
 
-    sides: Mapping[str, Mapping[str, Gateway]]
-    labels: Sequence[str]
-    rows: int
+    fields: Mapping[str, str]
+    differing: Mapping[str, Sequence[str]]
+    missing: Sequence[str]
+    caller_incoming: Rules
+    caller_outgoing: Rules
+    callee_incoming: Rules
+    callee_outgoing: Rules
+
+
+class Known:
+    """Per side the gateways by id, and by name where the name is nobody else's; the pairs met; and the labels they may set."""
+
+    def __init__(self, sides: Mapping[str, Mapping[str, Gateway]], labels: Sequence[str], rows: int) -> None:
+        self.sides, self.labels, self.rows = sides, labels, rows
+        self.pairs: dict[Ids, Pair] = {}
+
+    def pair(self, ids: Ids) -> Pair:
+        """The pair of these ids, remembered in `pairs`."""
+        gateways = [self.sides[side].get(name) if name else UNKNOWN for side, name in zip(SIDES, ids, strict=True)]
+        incoming, outgoing = (gateway or UNKNOWN for gateway in gateways)
+        labels = {**incoming.labels, **outgoing.labels}
+        differing = {name: [incoming.labels.get(name, value), value] for name, value in outgoing.labels.items()}
+        pair = Pair(
+            {**dict(incoming.fields), **dict(outgoing.fields), **labels},
+            {name: values for name, values in differing.items() if values[0] != values[1]},
+            [name for name, gateway in zip(ids, gateways, strict=True) if name and gateway is None],
+            incoming.strip_caller,
+            outgoing.strip_caller,
+            incoming.strip_callee,
+            outgoing.strip_callee,
+        )
+        if len(self.pairs) >= MAX_PAIRS:
+            self.pairs.clear()
+        self.pairs[ids] = pair
+        return pair
 
 
 class Gateways:
@@ -76,26 +113,19 @@ class Gateways:
     def process(self, records: Sequence[Record]) -> None:
         """Set both sides' gateway fields and numbers; ids without a row are counted and otherwise left alone."""
         self._table.look()
-        known = self._table.value.sides
-        callers, callees = known["caller"].get, known["callee"].get
-        reduce, caller_side, callee_side = numbers.reduce, CALLER, CALLEE
+        known = self._table.value
+        pairs, caller, callee = known.pairs, CALLER, CALLEE
         for record in records:
             fields = record.fields
-            incoming = outgoing = UNKNOWN
-            if name := fields.get("callerGatewayId"):
-                incoming = callers(name) or self._miss(name)
-                for key, value in incoming.fields:
-                    fields[key] = value
-            if name := fields.get("calleeGatewayId"):
-                outgoing = callees(name) or self._miss(name)
-                for key, value in outgoing.fields:
-                    fields[key] = value
-            if outgoing.labels:
-                _join_labels(fields, incoming.labels, outgoing.labels)
-            elif incoming.labels:
-                fields.update(incoming.labels)
-            reduce(fields, caller_side, incoming.strip_caller, outgoing.strip_caller)
-            reduce(fields, callee_side, incoming.strip_callee, outgoing.strip_callee)
+            ids = fields.get("callerGatewayId"), fields.get("calleeGatewayId")
+            pair = pairs.get(ids) or known.pair(ids)
+            fields.update(pair.fields)
+            if pair.differing:
+                fields.update({name: list(values) for name, values in pair.differing.items()})
+            for name in pair.missing:
+                self._miss(name)
+            caller.reduce(fields, pair.caller_incoming, pair.caller_outgoing)
+            callee.reduce(fields, pair.callee_incoming, pair.callee_outgoing)
         if self._unsaved:
             self._save()
 
@@ -155,7 +185,7 @@ class Gateways:
                     known[each].setdefault(name, found[0])
         return Known(known, self._labels, len({key for _, key in lines}))
 
-    def _miss(self, name: str) -> Gateway:
+    def _miss(self, name: str) -> None:
         unmatched = self._unmatched
         if name not in unmatched:
             if len(unmatched) >= MAX_UNMATCHED:
@@ -164,7 +194,6 @@ class Gateways:
                 self._next_save = 0.0  # a new id is not lost, however soon the agent ends
         unmatched[name] = unmatched.get(name, 0) + 1
         self._unsaved = True
-        return UNKNOWN
 
     def _file(self) -> Path:
         """Where the counts are left for `check` and `status`, which run in processes of their own; one a switch and channel."""
@@ -197,13 +226,6 @@ class Gateways:
                 counts[name] = counts.get(name, 0) + count
         known = self._table.value.sides
         return {name: count for name, count in counts.items() if name not in known["caller"] and name not in known["callee"]}
-
-
-def _join_labels(fields: dict[str, object], incoming: Mapping[str, str], outgoing: Mapping[str, str]) -> None:
-    fields.update(incoming)
-    for name, value in outgoing.items():
-        before = incoming.get(name, value)
-        fields[name] = value if before == value else [before, value]
 
 
 def _label(name: str) -> Field:

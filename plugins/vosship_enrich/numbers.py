@@ -6,13 +6,25 @@ It does not know which column a number came from, nor what any digits mean.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from vosship.events import Field
 
-Rule = tuple[str, str]
-"""A technical prefix and what stands in its place (mostly nothing)."""
+
+class Rules(msgspec.Struct, frozen=True):
+    """Technical prefixes, from long to short, each with what stands in its place (mostly nothing).
+
+    `firsts` are the characters they begin with, and 0: a number that begins with another one needs no more than to be digits.
+    """
+
+    pairs: tuple[tuple[str, str], ...] = ()
+    firsts: frozenset[str] = frozenset("0")
+
+
+NO_RULES = Rules()
+"""Of a gateway that strips nothing: one object, so that two such gateways are told by identity."""
 
 ACCESS = "00"
 """The international prefix that ITU-T E.164 recommends; no country code begins with 0."""
@@ -21,7 +33,7 @@ _SEPARATORS = str.maketrans("", "", " -.()/")
 _RULE = re.compile(r"[^\s|=]+(=[0-9]*)?")
 
 
-def parse_rules(text: str) -> tuple[Rule, ...]:
+def parse_rules(text: str) -> Rules:
     """The strip rules in a table's cell: `00999|S|0=880`, longest first, so that `009` never hides `00999`.
 
     `0=880` puts 880 in the place of a leading 0. Raises ValueError with a sentence.
@@ -37,37 +49,39 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
         if prefix in rules:
             raise ValueError(f"the strip rule for {prefix!r} stands twice")
         rules[prefix] = instead
-    return tuple(sorted(rules.items(), key=lambda rule: (-len(rule[0]), rule[0])))
+    if not rules:
+        return NO_RULES
+    pairs = sorted(rules.items(), key=lambda rule: (-len(rule[0]), rule[0]))
+    return Rules(tuple(pairs), frozenset({"0", *(prefix[0] for prefix in rules)}))
 
 
-def digits(text: str, rules: Sequence[Rule] = ()) -> str:
+def digits(text: str, rules: Rules = NO_RULES) -> str:
     """The number's digits in international form as far as the text and the rules give it; empty when it is no number.
 
     The longest rule that fits is applied once, and only where digits remain. Then `+`, separators and the access code
     00 go. What still holds anything but digits (a word, a SIP user, a `#`) is no number.
     """
-    for prefix, instead in rules:
-        rest = text.removeprefix(prefix)
-        if rest != text:  # rules go from long to short
-            if instead:
-                rest = instead + rest
-            if rest.isdigit() and rest[0] != "0" and rest.isascii():
-                return rest
-            return _plain(rest) or _plain(text)
+    if text[:1] not in rules.firsts and _all_digits(text):
+        return text
+    for prefix, instead in rules.pairs:
+        if text.startswith(prefix):
+            return _plain(instead + text[len(prefix) :]) or _plain(text)
     return _plain(text)
 
 
 def _plain(text: str) -> str:
-    if not (text.isdigit() and text.isascii()):
+    if not _all_digits(text):
         text = text.translate(_SEPARATORS).removeprefix("+")
-        if not (text.isdigit() and text.isascii()):
+        if not _all_digits(text):
             return ""
-    if text[0] == "0" and text.startswith(ACCESS):
-        return text[2:]
-    return text
+    return text[len(ACCESS) :] if text.startswith(ACCESS) else text
 
 
-class Side(NamedTuple):
+def _all_digits(text: str) -> bool:
+    return text.isascii() and text.encode().isdigit()  # of bytes, because it costs half of str.isdigit (measured 2026-11-20)
+
+
+class Side(msgspec.Struct, frozen=True):
     """Where one side's numbers stand in a record, and where their digits go."""
 
     billed: str
@@ -75,6 +89,19 @@ class Side(NamedTuple):
     sent: str
     number: str
     number_sent: str
+
+    def reduce(self, fields: dict[str, Any], incoming: Rules = NO_RULES, outgoing: Rules = NO_RULES) -> None:
+        """Set the side's `number` (as billed) and, where it differs, `number_sent`; what is no number sets nothing."""
+        get = fields.get
+        number = ""
+        text = get(self.billed) or get(self.received)
+        if text and (number := digits(text, incoming)):
+            fields[self.number] = number
+        sent = get(self.sent)
+        if sent and (sent != text or outgoing is not incoming):
+            sent = digits(sent, outgoing)
+            if sent and sent != number:
+                fields[self.number_sent] = sent
 
 
 CALLER = Side("callerE164", "callerAccessE164", "callerToGatewayE164", "caller.number", "caller.number_sent")
@@ -96,21 +123,4 @@ FIELDS: tuple[Field, ...] = tuple(
         ),
     )
 )
-"""What `reduce` sets."""
-
-
-def reduce(fields: dict[str, Any], side: Side, incoming: Sequence[Rule] = (), outgoing: Sequence[Rule] = ()) -> None:
-    """Set one side's `number` (as billed) and, where it differs, `number_sent`; what is no number sets nothing."""
-    get = fields.get
-    billed_at, received_at, sent_at, number_at, number_sent_at = side
-    text = get(billed_at) or get(received_at)
-    number = ""
-    if text:
-        number = digits(text, incoming) if incoming or not text.isdigit() or text[0] == "0" or not text.isascii() else text
-        if number:
-            fields[number_at] = number
-    sent = get(sent_at)
-    if sent and (sent != text or outgoing is not incoming):
-        sent = digits(sent, outgoing)
-        if sent and sent != number:
-            fields[number_sent_at] = sent
+"""What both sides' `reduce` sets."""

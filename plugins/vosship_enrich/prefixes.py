@@ -19,7 +19,7 @@ from vosship.events import Field, Record
 from vosship.plugin import Context, Remark
 from vosship_enrich import numbers
 from vosship_enrich.countries import Countries
-from vosship_enrich.deck import ALWAYS, LONGEST, Builder, Deck, DuplicateError
+from vosship_enrich.deck import ALWAYS, LONGEST, Builder, Deck, DuplicateError, Row, Shape
 from vosship_enrich.numbers import CALLEE, CALLER
 from vosship_enrich.tables import Table, TableOptions, Watched, declared, headings, wrong
 
@@ -27,6 +27,9 @@ COLUMNS = ("prefix", "destination", "country", "valid_from")
 
 NOW = 1 << 61
 """The time of a record that has none, in epoch seconds: late enough for the newest row."""
+
+Found = tuple[dict[str, str], str]
+"""What a row of the deck gives: fields, and the country it names."""
 
 _COUNTRY = re.compile(r"[A-Za-z]{2}")
 
@@ -52,49 +55,42 @@ class Prefixes:
         self._headings = headings(options.columns, COLUMNS)
         self._countries = Countries()
         self._labels: list[str] | None = None
-        self._deck: Watched[tuple[Deck, Sequence[str]]] | None = None
+        self._deck: Watched[Deck[Found]] | None = None
         if options.table:
             path = context.base_dir / options.table
             self._deck = Watched(path, self._load, reload_s=options.reload_s, now=context.now, log=context.log)
-        names = self._deck.value[1] if self._deck is not None else ()
+        names: Sequence[str] = self._labels or ()
         labels = [Field(name=name, type="keyword", description="From the row of the rate deck.") for name in names]
         self.fields: Sequence[Field] = (*numbers.FIELDS, *_FIELDS, *labels)
 
     def process(self, records: Sequence[Record]) -> None:
         """Set destination, the prefix that matched and the countries; tag `country_mismatch` where deck and number differ."""
-        deck: Deck | None = None
-        labels: Sequence[str] = ()
+        match = None
         if self._deck is not None:
             self._deck.look()
-            deck, labels = self._deck.value
-        country_of = self._countries.of
+            match = self._deck.value.match
+        country_of, caller, callee = self._countries.of, CALLER, CALLEE
         for record in records:
             fields = record.fields
             get = fields.get
-            if (number := get("caller.number")) is None and "caller.number_sent" not in fields:
-                numbers.reduce(fields, CALLER)
-                number = get("caller.number")
-            sent = get("caller.number_sent")
+            number, sent = get("caller.number"), get("caller.number_sent")
+            if number is None and sent is None:
+                caller.reduce(fields)
+                number, sent = get("caller.number"), get("caller.number_sent")
             country = (sent and country_of(sent)) or (number and country_of(number))
             if country:
                 fields["caller.country"] = country
-            if (number := get("callee.number")) is None and "callee.number_sent" not in fields:
-                numbers.reduce(fields, CALLEE)
-                number = get("callee.number")
-            sent = get("callee.number_sent")
+            number, sent = get("callee.number"), get("callee.number_sent")
+            if number is None and sent is None:
+                callee.reduce(fields)
+                number, sent = get("callee.number"), get("callee.number_sent")
             expected = number and country_of(number)
             country = (sent and country_of(sent)) or expected
-            if deck is not None and number:
-                _, _, prefix, row, further = deck.match(number, record.at or NOW)
-                if prefix:
-                    fields["callee.destination_prefix"] = prefix
-                    fields["callee.destination"] = row[1]
-                    if labels:
-                        for name, value in zip(labels, further, strict=True):
-                            if value:
-                                fields[name] = value
-                    expected = row[0] or expected
-                    country = country or expected
+            if match is not None and number and (found := match(number, record.at or NOW)):
+                given, row_country = found
+                fields.update(given)
+                expected = row_country or expected
+                country = country or expected
             if country:
                 fields["callee.country"] = country
                 if expected and expected != country:
@@ -110,9 +106,9 @@ class Prefixes:
         watched.wait()
         if watched.trouble:
             yield Remark("bad", watched.trouble, "mend the table; the agent goes on with the old one")
-        yield Remark("good", f"{watched.path}: {len(watched.value[0])} prefixes")
+        yield Remark("good", f"{watched.path}: {len(watched.value)} prefixes")
 
-    def _load(self, path: Path) -> tuple[Deck, Sequence[str]]:
+    def _load(self, path: Path) -> Deck[Found]:
         table = Table(
             path, self._headings, ("prefix", "destination"), delimiter=self._options.delimiter, labels=self._options.labels
         )
@@ -141,7 +137,7 @@ class Prefixes:
             further = [cells[place].strip() for place in label_places]
             builder.add(line, prefix, since, (country.upper(), destination), further)
         try:
-            return builder.build(), [name for name, _ in labels]
+            return builder.build(_shape([name for name, _ in labels]))
         except DuplicateError as error:
             sentence = f"the prefix {error.prefix!r} stands twice, first in line {error.first}"
             raise wrong(path, error.second, sentence, "rows of one prefix need different `valid_from`") from error
@@ -154,6 +150,17 @@ class Prefixes:
             hint = f"written as {pattern}" if pattern else "an ISO date such as 2026-05-01, or `valid_from_format`"
             raise wrong(path, line, f"{when!r} is no date", hint) from error
         return int((moment if moment.tzinfo else moment.replace(tzinfo=self._zone)).timestamp())
+
+
+def _shape(labels: Sequence[str]) -> Shape[Found]:
+    """Makes the fields of a match: destination, prefix and, where the row has them, labels."""
+
+    def shape(prefix: str, row: Row, further: Sequence[str]) -> Found:
+        country, destination = row
+        own = {name: value for name, value in zip(labels, further, strict=True) if value}
+        return {"callee.destination_prefix": prefix, "callee.destination": destination, **own}, country
+
+    return shape
 
 
 _FIELDS = (
