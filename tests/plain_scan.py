@@ -21,6 +21,13 @@ PIPE = (
 
 DHAKA = timezone(timedelta(hours=6))
 
+ZONES = {
+    "Asia/Dhaka": DHAKA,
+    "Asia/Kathmandu": timezone(timedelta(hours=5, minutes=45)),
+    "America/St_Johns": timezone(-timedelta(hours=2, minutes=30)),
+}
+"""Offsets in April 2026: a whole one, one of quarters, one west of Greenwich in summer time."""
+
 SIDES = {
     "caller": ("callerE164", "callerAccessE164", "callerToGatewayE164", "caller.number", "caller.number_sent"),
     "callee": ("calleeE164", "calleeAccessE164", "calleeToGatewayE164", "callee.number", "callee.number_sent"),
@@ -111,25 +118,28 @@ KEYS = {
     "ip": "callerIp",
     "switch": "switch",
     "destination": "callee.destination",
+    "customer": "caller.customer",
+    "vendor": "callee.vendor",
 }
 
 
-def key(word: str, call: Call, time: str) -> str:
+def key(word: str, call: Call, time: str, zone: timezone) -> str:
     """What `stats --by` calls the group of this call."""
     if word in KEYS:
         return str(call.get(KEYS[word], ""))
-    at = datetime.fromtimestamp(call[{"stop": "stopTime", "start": "startTime", "answer": "answered_at"}[time]] // 1000, DHAKA)
+    at = datetime.fromtimestamp(call[{"stop": "stopTime", "start": "startTime", "answer": "answered_at"}[time]] // 1000, zone)
     if word == "hour":
-        return f"{at:%Y-%m-%dT%H}:00+06:00"
+        return at.replace(minute=0, second=0).isoformat(timespec="minutes")
     return f"{at:%Y-%m-%d}" if word == "day" else f"{at:%Y-%m}" if word == "month" else f"{at:%G-W%V}"
 
 
 def stats(query: Any, calls: Iterable[Call]) -> dict[tuple[str, ...], dict[str, Any]]:
     """The figures by key."""
     groups: dict[tuple[str, ...], list[Call]] = {}
+    zone = ZONES[query.timezone]
     for call in calls:
         if wanted(query.calls, call):
-            groups.setdefault(tuple(key(word, call, query.calls.time) for word in query.by), []).append(call)
+            groups.setdefault(tuple(key(word, call, query.calls.time, zone) for word in query.by), []).append(call)
     return {keys: _figures(group) for keys, group in groups.items()}
 
 

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.real_server
 
 CALLS = int(os.environ.get("VOSSHIP_EQUALITY_CALLS", "20000"))
 QUESTIONS = 200
+FIGURES = 40
 SPAN_S = 200_000
 """Two days and a bit, whatever the number of calls."""
 
@@ -34,6 +35,20 @@ START_MS = 1_777_140_000_000
 STORES = ("store", "opensearch", "elasticsearch")
 OWN = "event.ingested"
 """The one field that differs: each pipeline reads the line at a moment of its own."""
+
+
+CUSTOMERS = {"CS10031_ZX": ("Dhaka wholesale", "Bengal Talk"), "RETAIL_CTG": ("零售", "Retail"), "RETAIL_DHAKA": ("", "Retail")}
+VENDORS = {"GW_RU": ("Moscow", "Северный"), "VT-US-LCR": ("", "US least cost"), "GW_TEST9": ("GW_RU", "")}
+"""Gateway: its name, and its customer or vendor. One has another's id for a name."""
+
+DESTINATIONS = {
+    "7": "Russia",
+    "79": "Russia Mobile",
+    "971": "Emirates",
+    "1": "North America",
+    "88": "Bay",
+    "880171": "Grameenphone",
+}
 
 
 class Filled:
@@ -51,6 +66,11 @@ def shipped(tmp_path_factory: pytest.TempPathFactory, _opensearch: nodes.Node, _
     servers = {"opensearch": _opensearch, "elasticsearch": _elasticsearch}
     for node in servers.values():
         node.clear()
+    gateways = [f"{each},{name},{customer},,caller" for each, (name, customer) in CUSTOMERS.items()]
+    gateways += [f"{each},{name},,{vendor},callee" for each, (name, vendor) in VENDORS.items()]
+    (folder / "gateways.csv").write_text("\n".join(["id,name,customer,vendor,side", *gateways, ""]))
+    deck = [f"{prefix},{destination}" for prefix, destination in DESTINATIONS.items()]
+    (folder / "deck.csv").write_text("\n".join(["prefix,destination", *deck, ""]))
     config = {
         "switch": "dhaka-1",
         "timezone": "Asia/Dhaka",
@@ -59,6 +79,12 @@ def shipped(tmp_path_factory: pytest.TempPathFactory, _opensearch: nodes.Node, _
             "one": {"type": "files", "paths": [str(folder / "one" / "*.txt")]},
             "two": {"type": "files", "paths": [str(folder / "two" / "*.txt")], "switch": "dhaka-2"},
         },
+        "processors": [
+            "cdr",
+            "codes",
+            {"type": "gateways", "table": "gateways.csv"},
+            {"type": "prefixes", "table": "deck.csv"},
+        ],
         "outputs": {"store": {"type": "sqlite"}, **{name: {"type": name, "hosts": [node.url]} for name, node in servers.items()}},
     }
     (folder / "vosship.yaml").write_text(json.dumps(config))
@@ -71,9 +97,31 @@ def shipped(tmp_path_factory: pytest.TempPathFactory, _opensearch: nodes.Node, _
     application = Application.load(str(folder / "vosship.yaml"))
     calls = [*plain_scan.lines(folder / "one", "dhaka-1"), *plain_scan.lines(folder / "two", "dhaka-2")]
     assert len(calls) == CALLS
+    for call in calls:
+        enrich(call)
     yield Filled({name: application.outputs[name].plugin for name in STORES}, calls)
     for node in servers.values():
         node.clear()
+
+
+def enrich(call: Call) -> None:
+    """Add what docs/enrichment.md says of the two tables."""
+    for side, table, title in (("caller", CUSTOMERS, "customer"), ("callee", VENDORS, "vendor")):
+        gateway, owner = table.get(call.get(f"{side}GatewayId", ""), ("", ""))
+        found = {f"{side}.gateway.name": gateway or (call[f"{side}GatewayId"] if owner else ""), f"{side}.{title}": owner}
+        billed = digits(call.get(f"{side}E164") or call.get(f"{side}AccessE164", ""))
+        sent = digits(call.get(f"{side}ToGatewayE164", ""))
+        found |= {f"{side}.number": billed, f"{side}.number_sent": sent if sent != billed else ""}
+        call |= {field: text for field, text in found.items() if text}
+    fitting = [prefix for prefix in DESTINATIONS if call.get("callee.number", "").startswith(prefix)]
+    if fitting:
+        call["callee.destination"] = DESTINATIONS[max(fitting, key=len)]
+
+
+def digits(number: str) -> str:
+    """A number without what people write between digits and the access code; nothing where it is no number."""
+    number = number.translate(str.maketrans("", "", "+ -./()")).removeprefix("00")
+    return number if number.isascii() and number.isdigit() else ""
 
 
 def questions(calls: Sequence[Call], count: int, seed: int) -> Iterator[Query]:
@@ -82,12 +130,13 @@ def questions(calls: Sequence[Call], count: int, seed: int) -> Iterator[Query]:
     for _ in range(count):
         some = chance.choice(calls)
         caller, callee = some.get("callerE164", "8801"), some.get("calleeToGatewayE164", "97")
+        normal = some.get("callee.number", "97")
         filters: dict[str, Any] = {
             "caller": chance.choice((caller, caller[: chance.randrange(1, 7)] + "*", "nobody")),
-            "callee": chance.choice((callee, some.get("calleeAccessE164", "*"), callee[: chance.randrange(1, 9)] + "*")),
-            "number": chance.choice((caller, callee, callee[:5] + "*", caller[:2] + "*", "*")),
-            "caller_gateway": some.get("callerGatewayId", ""),
-            "callee_gateway": chance.choice((some.get("calleeGatewayId", ""), "nowhere")),
+            "callee": chance.choice((callee, some.get("calleeAccessE164", "*"), callee[: chance.randrange(1, 9)] + "*", normal)),
+            "number": chance.choice((caller, callee, callee[:5] + "*", caller[:2] + "*", normal[:7] + "*", "*")),
+            "caller_gateway": chance.choice((some.get("callerGatewayId", ""), some.get("caller.gateway.name", "Dhaka wholesale"))),
+            "callee_gateway": chance.choice((some.get("calleeGatewayId", ""), some.get("callee.gateway.name", "nowhere"))),
             "ip": chance.choice((some["callerIp"], some.get("calleeIp", "10.0.0.0/8"), "10.0.0.0/8", "no address")),
             "end_reason": some["endReason"],
             "answered": chance.random() < 0.5,
@@ -145,6 +194,35 @@ def test_figures_have_one_value(shipped: Filled, by: tuple[str, ...]) -> None:
                 name,
                 query,
             )
+
+
+COUNTRIES = ("caller_country", "callee_country")
+"""Keys whose values come from a table of countries that the plain scan does not have."""
+
+
+def test_random_figures_have_one_value(shipped: Filled) -> None:
+    """One or two keys of any kind, of any calls, with spans of three zones: as counting the lines one by one."""
+    chance = random.Random(3)
+    words = [*plain_scan.KEYS, "hour", "day", "week", "month"]
+    for asked in questions(shipped.calls, FIGURES, seed=2):
+        by = tuple(chance.sample(words, chance.choice((1, 2))))
+        query = StatsQuery(calls=asked, by=by, timezone=chance.choice(list(plain_scan.ZONES)))
+        expected = plain_scan.stats(query, shipped.calls)
+        for name, store in shipped.stores.items():
+            rows = store.stats(query)
+            assert [row.keys for row in rows] == sorted(expected), (name, query)
+            for row in rows:
+                assert figures(row, expected[row.keys]) == expected[row.keys], (name, query)
+
+
+@pytest.mark.parametrize("by", [*((word,) for word in COUNTRIES), COUNTRIES, ("callee_country", "hour")], ids=" ".join)
+def test_countries_have_one_value(shipped: Filled, by: tuple[str, ...]) -> None:
+    """The stores agree on what they count by country, and it is every call."""
+    calls = Query(from_ms=START_MS, to_ms=START_MS + SPAN_S * 1000, limit=None)
+    found = [store.stats(StatsQuery(calls=calls, by=by, timezone="Asia/Dhaka")) for store in shipped.stores.values()]
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) > 5
+    assert sum(row.attempts + row.illegal for row in found[0]) == len(plain_scan.search(calls, shipped.calls))
 
 
 def figures(row: Row, names: Any) -> dict[str, Any]:
