@@ -65,7 +65,7 @@ def files(schema: Schema) -> Mapping[str, str]:
     """Every generated file by name."""
     made: dict[str, str] = {}
     for engine, kind in ENGINES:
-        for name, body in templates(schema, EXAMPLE, lifecycle=engine == "elasticsearch").items():
+        for name, body in templates(schema, EXAMPLE, engine=engine, lifecycle=engine == "elasticsearch").items():
             made[f"{engine}-template-{name}.json"] = _json(body)
         made[f"lifecycle-{kind}.json"] = _json(lifecycle(engine, EXAMPLE))
     made["dashboards.ndjson"] = ndjson(schema).decode()

@@ -27,7 +27,7 @@ from vosship.errors import HaltedError, UnavailableError
 from vosship.events import Outcome, Verdict
 from vosship.schema import VERSION
 from vosship_bulk.client import Answer, Client, refuse, said
-from vosship_bulk.templates import flat_fields, template_of
+from vosship_bulk.templates import flat_fields, only, source_of, template_of
 from vosship_bulk.wire import verdict
 
 RECHECK_S = 60.0
@@ -41,11 +41,18 @@ class Guard:
     """Remembers which indices were looked at, and when. Safe to use from several threads; one looks, the others wait."""
 
     def __init__(
-        self, client: Client, mapping: Mapping[str, Any], log: logging.Logger, clock: Callable[[], float] = time.monotonic
+        self,
+        client: Client,
+        mapping: Mapping[str, Any],
+        log: logging.Logger,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        other: Mapping[str, Any] | None = None,
     ) -> None:
+        """`mapping` is today's; `other` its other form, which days made before `source` was changed still have."""
         self._client = client
+        self._forms = {source_of(form): form for form in (other, mapping) if form is not None}
         self._mapping = mapping
-        self._ours = {name: _essence(body) for name, body in flat_fields(mapping["properties"])}
         self._log = log
         self._clock = clock
         self._looked_at: dict[str, float] = {}
@@ -128,7 +135,8 @@ class Guard:
                 f"the index {index} does not carry vosship's mapping: it was made by somebody else, or without the template",
                 hint=f"run `vosship setup`, then delete {index} or `vosship reship` its day after moving it away",
             )
-        if mark.get("digest") == self._mapping["_meta"]["vosship"]["digest"]:
+        form = self._forms.get(source_of(mapped), self._mapping)
+        if mark.get("digest") == form["_meta"]["vosship"]["digest"]:
             return None
         if mark.get("schema") != VERSION:
             raise HaltedError(
@@ -136,20 +144,22 @@ class Guard:
                 hint="reindex it, or use the vosship that made it",
             )
         theirs = {name: _essence(body) for name, body in flat_fields(mapped.get("properties", {}))}
-        differing = sorted(name for name, kind in self._ours.items() if theirs.get(name, kind) != kind)
+        ours = {name: _essence(body) for name, body in flat_fields(form["properties"])}
+        differing = sorted(name for name, kind in ours.items() if theirs.get(name, kind) != kind)
         if differing:
             name = differing[0]
             raise HaltedError(
-                f"the index {index} maps {name} as {theirs[name]}, not {self._ours[name]} ({len(differing)} such fields)",
+                f"the index {index} maps {name} as {theirs[name]}, not {ours[name]} ({len(differing)} such fields)",
                 hint="reindex it with the present template",
             )
-        missing = sorted(self._ours.keys() - theirs.keys())
+        missing = sorted(ours.keys() - theirs.keys())
         if missing:
-            self._add(index, path, missing)
+            self._add(index, path, form, missing)
         return None
 
-    def _add(self, index: str, path: str, missing: list[str]) -> None:
-        body = {key: self._mapping[key] for key in ("_meta", "properties")}
+    def _add(self, index: str, path: str, form: Mapping[str, Any], missing: list[str]) -> None:
+        # Only what is missing: what an older index has may differ in what cannot be changed (whether it has points).
+        body = {"_meta": form["_meta"], "properties": only(form["properties"], set(missing))}
         answer = self._client.call("PUT", f"{path}/_mapping", msgspec.json.encode(body))
         if answer.status != 200:
             raise HaltedError(

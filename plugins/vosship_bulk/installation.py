@@ -5,7 +5,7 @@ It sends no document. What the bodies are is `templates`' business.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -47,7 +47,7 @@ class Installation:
             yield self._install_policy(answer, overwrite=overwrite)
         else:
             yield Step(f"lifecycle policy {POLICY}", "absent", f"{self._lacks(answer)}: days are kept until somebody deletes them")
-        for name, body in templates(self._schema, self._options, lifecycle=able and self._engine == "elasticsearch").items():
+        for name, body in self._templates(able):
             yield self._install_template(name, body, overwrite=overwrite)
 
     def compare(self) -> Iterator[Remark]:
@@ -60,12 +60,16 @@ class Installation:
             yield Remark("warn", f"the lifecycle policy {POLICY} is missing", hint="run `vosship setup`")
         else:
             yield self._remark(f"lifecycle policy {POLICY}", self._policy_differences(answer))
-        for name, body in templates(self._schema, self._options, lifecycle=able and self._engine == "elasticsearch").items():
+        for name, body in self._templates(able):
             present = self._template(name)
             if present is None:
                 yield Remark("bad", f"the index template {name} is missing", hint="run `vosship setup`")
             else:
                 yield self._remark(f"index template {name}", differences(_normal(body), _normal(present)))
+
+    def _templates(self, able: bool) -> Iterable[tuple[str, dict[str, Any]]]:
+        lifecycle = able and self._engine == "elasticsearch"
+        return templates(self._schema, self._options, engine=self._engine, lifecycle=lifecycle).items()
 
     def _lacks(self, answer: Answer) -> str:
         feature = "index lifecycle management (ILM)" if self._engine == "elasticsearch" else "index state management (ISM)"

@@ -14,6 +14,9 @@ from msgspec import Meta
 
 from vosship.errors import ConfigError
 
+Source = Literal["stored", "derived"]
+"""Where a document's JSON comes from: kept as it was sent, or put together by the engine from its columns."""
+
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the cluster is, who we are there, and how its indices are kept."""
@@ -44,6 +47,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     codec: Annotated[Literal["default", "best_compression"], Meta(description="how stored fields are compressed")] = (
         "best_compression"
     )
+    source: Annotated[
+        Source, Meta(description="`derived`: the engine puts documents together instead of storing them, about half the disk")
+    ] = "stored"
     refresh_interval_s: Annotated[float, Meta(description="how soon a stored call can be found", ge=1, le=3600)] = 10.0
     retention_days: (
         Annotated[int, Meta(description="delete a day after so long (default: nothing is ever deleted)", ge=1)] | None

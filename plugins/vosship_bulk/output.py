@@ -37,7 +37,9 @@ class _Bulk:
         self._access = _options.access(options, context.base_dir)
         self._options = options
         self._context = context
-        self._mapping = mapping(context.schema)
+        self._mapping = mapping(context.schema, engine=self.engine, source=options.source)
+        other: _options.Source = "stored" if options.source == "derived" else "derived"
+        self._other = mapping(context.schema, engine=self.engine, source=other)
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._client: Client | None = None
@@ -107,7 +109,7 @@ class _Bulk:
                 if self._options.setup == "auto":
                     for step in self._installation(client).install(overwrite=False):
                         self._tell(step)
-                self._guard = Guard(client, self._mapping, self._context.log)
+                self._guard = Guard(client, self._mapping, self._context.log, other=self._other)
             return self._guard
 
     def _tell(self, step: Step) -> None:
@@ -135,7 +137,7 @@ class _Bulk:
     def artefacts(self) -> Mapping[str, Any]:
         """Templates and lifecycle policy as a server with every feature gets them, and dashboards if they are to go anywhere."""
         made: dict[str, Any] = {
-            **templates(self._context.schema, self._options, lifecycle=self.engine == "elasticsearch"),
+            **templates(self._context.schema, self._options, engine=self.engine, lifecycle=self.engine == "elasticsearch"),
             "lifecycle-ilm" if self.engine == "elasticsearch" else "lifecycle-ism": lifecycle(self.engine, self._options),
         }
         if self._options.dashboards_url:

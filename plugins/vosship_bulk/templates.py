@@ -9,7 +9,7 @@ the mapping does not know is refused instead of guessed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -18,7 +18,7 @@ from vosship.errors import ConfigError, HaltedError
 from vosship.events import Field
 from vosship.schema import VERSION, Schema
 from vosship_bulk.client import Engine
-from vosship_bulk.options import Options
+from vosship_bulk.options import Options, Source
 
 POLICY = "vos3000"
 """Name of the lifecycle policy, the same on both engines."""
@@ -38,39 +38,68 @@ KEYWORD_CHARACTERS = 8191
 _LABELS = Field(name="labels", type="object", description="Whatever an operator's own tables add; its names are free.")
 """The one place below which new fields are taken."""
 
+ORDERED = frozenset({"extra"})
+"""Arrays whose order tells something: columns by position. A source derived from doc values would sort them and leave out repeats,
+so they are kept as stored values then, searchable and without aggregations."""
+
+RANGED = frozenset({"holdTime", "billingMode", "end.code"})
+"""Whole numbers that vosship's own questions filter by: these have points. All others are found through their doc values, which
+takes points of 12.7 bytes a call off the index (measured 2026-11-20, `benchmarks.index_size`) and needs OpenSearch 2.14."""
+
 _PLAIN = {"keyword", "ip", "date", "long", "integer", "double", "boolean", "geo_point"}
 
 
-def mapping(schema: Schema) -> dict[str, Any]:
-    """The mapping of every index, with `_meta.vosship` telling it from any other."""
+def mapping(schema: Schema, *, engine: Engine = "opensearch", source: Source = "stored") -> dict[str, Any]:
+    """The mapping of every index, with `_meta.vosship` telling it from any other, and one form of it from the other.
+
+    OpenSearch derives a source only where no field is an alias and no keyword has `ignore_above`: both are left out then.
+    """
+    form = _Form(derived=source == "derived", bare=source == "derived" and engine == "opensearch")
     properties: dict[str, Any] = {}
     for field in schema:
-        _place(properties, field)
-    _place(properties, _LABELS)
+        if not (form.bare and field.type == "alias"):
+            _place(properties, field, form)
+    _place(properties, _LABELS, form)
+    label = form.keyword(indexed=True)
     body: dict[str, Any] = {
         "dynamic": "strict",
         "date_detection": False,
         "numeric_detection": False,
-        "dynamic_templates": [
-            {"labels": {"path_match": "labels.*", "mapping": {"type": "keyword", "ignore_above": KEYWORD_CHARACTERS}}}
-        ],
+        "dynamic_templates": [{"labels": {"path_match": "labels.*", "mapping": label}}],
         "properties": properties,
     }
-    return {"_meta": {"vosship": {"schema": VERSION, "digest": _digest(body)}}, **body}
+    mark = {"schema": VERSION, "digest": _digest(body), **({"source": source} if form.derived else {})}
+    return {"_meta": {"vosship": mark}, **body}
+
+
+def source_of(mapped: Mapping[str, Any]) -> Source:
+    """Which form a mapping of ours has, by its mark."""
+    return "derived" if mapped.get("_meta", {}).get("vosship", {}).get("source") == "derived" else "stored"
+
+
+class _Form(msgspec.Struct, frozen=True):
+    """How fields are mapped. `derived`: everything can be read back without `_source`; `bare`: nothing OpenSearch refuses then."""
+
+    derived: bool
+    bare: bool
+
+    def keyword(self, *, indexed: bool) -> dict[str, Any]:
+        limited = indexed and not self.bare
+        return {"type": "keyword", **({"ignore_above": KEYWORD_CHARACTERS} if limited else {})}
 
 
 def _digest(body: Mapping[str, Any]) -> str:
     return hashlib.blake2b(msgspec.json.encode(body, order="sorted"), digest_size=8).hexdigest()
 
 
-def _place(properties: dict[str, Any], field: Field) -> None:
+def _place(properties: dict[str, Any], field: Field, form: _Form) -> None:
     *parents, leaf = field.name.split(".")
     for parent in parents:
         inner = properties.setdefault(parent, {"properties": {}})
         if inner.get("type", "object") != "object":
             raise ConfigError(f"the field {field.name!r} lies below {parent!r}, which is a field itself")
         properties = inner.setdefault("properties", {})
-    body = _typed(field)
+    body = _typed(field, form)
     if "properties" in properties.get(leaf, ()):
         if field.type != "object":
             raise ConfigError(f"the field {field.name!r} has fields below it", hint="rename one of the two")
@@ -78,7 +107,7 @@ def _place(properties: dict[str, Any], field: Field) -> None:
     properties[leaf] = body
 
 
-def _typed(field: Field) -> dict[str, Any]:
+def _typed(field: Field, form: _Form) -> dict[str, Any]:
     if field.type == "alias":
         return {"type": "alias", "path": field.path}
     if field.type == "object":
@@ -86,23 +115,24 @@ def _typed(field: Field) -> dict[str, Any]:
     if field.type not in _PLAIN:
         raise ConfigError(f"the field {field.name!r} has the type {field.type!r}, which not every engine has")
     body: dict[str, Any] = {"type": field.type}
-    if field.type == "keyword" and field.indexed:
-        body["ignore_above"] = KEYWORD_CHARACTERS
+    if field.type == "keyword":
+        body = form.keyword(indexed=field.indexed)
     if field.type == "date":
         body["format"] = "strict_date_optional_time||epoch_millis"
-    if not field.indexed:
+    whole = field.type in ("long", "integer")
+    if not field.indexed or (whole and field.doc_values and field.name not in RANGED):
         body["index"] = False
-    if not field.doc_values:
+    if not field.doc_values or (form.derived and field.name in ORDERED):
         body["doc_values"] = False
+        if form.derived:
+            body["store"] = True
     return body
 
 
-def settings(options: Options, template: str, *, lifecycle: bool) -> dict[str, Any]:
+def settings(options: Options, template: str, *, engine: Engine, lifecycle: bool) -> dict[str, Any]:
     """Index settings. `lifecycle`: name Elasticsearch's policy, which a server without the feature refuses.
 
-    Measured 2026-11 on OpenSearch 3.8.0, 60,000 simulated calls of 191 bytes a line, one segment: 243 bytes a call as set here,
-    345 with `codec: default`, 236 sorted by gateways before time (not chosen: newest first would have to look at
-    every call), 230 where numbers have doc values only.
+    What each is worth is in docs/decisions.md, "Index size".
     """
     index: dict[str, Any] = {
         "number_of_shards": options.shards,
@@ -110,27 +140,37 @@ def settings(options: Options, template: str, *, lifecycle: bool) -> dict[str, A
         "refresh_interval": f"{round(options.refresh_interval_s * 1000)}ms",
         # STORED must mean durable: fsync before the answer, whatever the cluster's default.
         "translog": {"durability": "request"},
-        # Newest first is how calls are looked at, and neighbours in time compress well.
+        # Newest first is how calls are looked at and exported: neighbours in time then lie in one compressed block.
         "sort": {"field": ["@timestamp"], "order": ["desc"]},
     }
     if options.replicas is None:
         index["auto_expand_replicas"] = "0-1"
     else:
         index["number_of_replicas"] = options.replicas
+    if options.source == "derived":
+        index |= _DERIVED[engine]
     if lifecycle:
         # A day's age counts from the date in its name, so that a backfill does not outlive its retention.
         index["lifecycle"] = {"name": POLICY, **({"parse_origination_date": True} if template == "vos3000-calls" else {})}
     return {"index": index}
 
 
-def templates(schema: Schema, options: Options, *, lifecycle: bool) -> dict[str, dict[str, Any]]:
+_DERIVED: Mapping[Engine, dict[str, Any]] = {
+    "opensearch": {"derived_source": {"enabled": True}},
+    "elasticsearch": {"mapping": {"source": {"mode": "synthetic"}, "synthetic_source_keep": "arrays"}},
+}
+"""What makes an engine put a document together from its columns (tried with OpenSearch 3.8.0 and Elasticsearch 8.17.4; an
+Elasticsearch without the licence for it keeps the source nevertheless, says its manual of synthetic `_source`)."""
+
+
+def templates(schema: Schema, options: Options, *, engine: Engine, lifecycle: bool) -> dict[str, dict[str, Any]]:
     """Composable index templates by name."""
-    body = mapping(schema)
+    body = mapping(schema, engine=engine, source=options.source)
     return {
         name: {
             "index_patterns": list(patterns),
             "priority": PRIORITY,
-            "template": {"settings": settings(options, name, lifecycle=lifecycle), "mappings": body},
+            "template": {"settings": settings(options, name, engine=engine, lifecycle=lifecycle), "mappings": body},
             "_meta": {"vosship": body["_meta"]["vosship"]},
         }
         for name, patterns in PATTERNS.items()
@@ -194,3 +234,15 @@ def flat_fields(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tup
             yield from flat_fields(body["properties"], dotted + ".")
         else:
             yield dotted, body
+
+
+def only(properties: Mapping[str, Any], names: Collection[str], prefix: str = "") -> dict[str, Any]:
+    """The part of a mapping's properties that holds the leaves of these dotted names."""
+    part: dict[str, Any] = {}
+    for name, body in properties.items():
+        dotted = f"{prefix}{name}"
+        if dotted in names:
+            part[name] = body
+        elif inner := only(body.get("properties", {}), names, dotted + "."):
+            part[name] = {"properties": inner}
+    return part
