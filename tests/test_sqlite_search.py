@@ -15,8 +15,11 @@ import msgspec
 import pytest
 from sqlite_calls import FIRST_DAY, ZONE, calls, decoded, document, send, store
 
+from vosship.documents import utc_text
 from vosship.events import Document
-from vosship.query import KEYS, Hit, Query, StatsQuery, Tally, epoch_ms, matches, rows, sort_key, span_key
+from vosship.query import KEYS, Hit, Query, Row, StatsQuery, Tally, epoch_ms, matches, rows, sort_key, span_key
+from vosship_sqlite.figures import _runs
+from vosship_sqlite.reader import DayFile
 
 DAY_MS = 86_400_000
 START_MS = FIRST_DAY * 1000
@@ -95,6 +98,44 @@ def test_figures_are_those_of_a_plain_count(sent: tuple[Path, list[Hit]], by: tu
     assert sum(row.attempts + row.illegal for row in found) > 3000
 
 
+def plainly(query: StatsQuery, known: list[Hit]) -> list[Row]:
+    """The figures by counting documents one by one."""
+    tallies: dict[tuple[str, ...], Tally] = {}
+    for hit in known:
+        if matches(query.calls, hit.fields):
+            words = [str(hit.fields.get(KEYS[word], "")) for word in query.by]
+            tallies.setdefault(tuple(words), Tally()).count(hit.fields)
+    return rows(tallies)
+
+
+def test_random_figures_are_those_of_a_plain_count(sent: tuple[Path, list[Hit]]) -> None:
+    """Of any calls, though only the chunks that may hold them are read."""
+    directory, known = sent
+    output, chance = store(directory), random.Random(14)
+    words = [word for word in KEYS if KEYS[word]]
+    for _ in range(100):
+        query = StatsQuery(calls=random_query(chance, known), by=tuple(chance.sample(words, chance.choice((1, 2)))))
+        assert output.stats(query) == plainly(query, known), query
+
+
+def test_figures_of_a_few_calls_read_few_chunks(tmp_path: Path) -> None:
+    """Neighbours are counted in one go; a number that occurs once, or the last minutes of an hour, cost their chunk alone."""
+    noon = START_MS + DAY_MS // 2
+    documents = [
+        document({"@timestamp": utc_text(noon // 1000 + place // 4), "callerE164": f"88017{place:08d}"}, offset=place * 200)
+        for place in range(13_000)
+    ]
+    send(tmp_path, [documents[place : place + 2000] for place in range(0, len(documents), 2000)])
+    day = DayFile(next(tmp_path.glob("*.sqlite")))
+    ever = Query(from_ms=0, to_ms=1 << 50, channel="all")
+    bounds = sorted((first, last) for _, _, first, last in day.chunks(ever))
+    assert len(bounds) == 4
+    assert _runs(day, ever) == [(1, bounds[0][0], bounds[-1][1])]
+    assert _runs(day, msgspec.structs.replace(ever, number="8801700005000")) == [(1, *bounds[1])]
+    assert _runs(day, msgspec.structs.replace(ever, from_ms=noon + 3_200_000)) == [(1, *bounds[3])]
+    day.close()
+
+
 def test_a_window_over_the_start_reaches_into_other_days(tmp_path: Path) -> None:
     """A call that began before midnight is found by its start, though it lies in the next day's file."""
     call = document({"@timestamp": "2026-04-25T18:10:00.000Z", "startTime": "2026-04-25T17:50:00.000Z"})
@@ -149,8 +190,6 @@ def test_a_search_for_one_number_reads_few_chunks(tmp_path: Path) -> None:
     send(tmp_path, [documents])
     rare = document({"@timestamp": "2026-04-25T06:00:00.000Z", "callerE164": "493099912345"}, base="rare.txt")
     send(tmp_path, [[rare]])
-    from vosship_sqlite.reader import DayFile
-
     day = DayFile(next(tmp_path.glob("*.sqlite")))
     ever = Query(from_ms=0, to_ms=1 << 50)
     assert len(day.chunks(ever)) > 20
