@@ -36,12 +36,14 @@ DAYS = ("--from", "2026-04-26", "--to", "2026-04-28")
 FORMATS = ("ndjson", "csv", "parquet")
 
 
-@pytest.fixture(params=["sqlite", "opensearch", "elasticsearch"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(scope="module", params=["sqlite", "opensearch", "elasticsearch"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder whose agent has shipped three days and goes on with what a switch writes now."""
+    tmp_path = tmp_path_factory.mktemp("export")
     output: dict[str, Any] = {"type": "sqlite"}
     if request.param != "sqlite":
-        node: nodes.Node = request.getfixturevalue(f"{request.param}_node")
+        node: nodes.Node = request.getfixturevalue(f"_{request.param}")
+        node.clear()
         output = {"type": node.engine, "hosts": [node.url], "batch_age_s": 0.2}
     config = {
         "switch": "dhaka-1",
@@ -59,7 +61,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         os.link(path, tmp_path / "expected" / path.name)
     config_words = ["-c", str(tmp_path / "vosship.yaml")]
     subprocess.run([*VOSSHIP, "run", "--once", *config_words], check=True, stderr=subprocess.DEVNULL, timeout=900)
-    live = [*VOSSHIP, "simulate", cdr, "--seconds", "600", "--cps", "100"]
+    live = [*VOSSHIP, "simulate", cdr, "--seconds", "3600", "--cps", "100"]
     with (
         subprocess.Popen(live, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as switch,
         subprocess.Popen([*VOSSHIP, "run", *config_words], stderr=subprocess.DEVNULL) as agent,

@@ -125,6 +125,8 @@ def test_figures_of_a_few_calls_read_few_chunks(tmp_path: Path) -> None:
         document({"@timestamp": utc_text(noon // 1000 + place // 4), "callerE164": f"88017{place:08d}"}, offset=place * 200)
         for place in range(13_000)
     ]
+    for place in (10, 12_990):
+        documents[place] = document({"@timestamp": utc_text(noon // 1000), "callerE164": "493099912345"}, offset=place * 200)
     send(tmp_path, [documents[place : place + 2000] for place in range(0, len(documents), 2000)])
     day = DayFile(next(tmp_path.glob("*.sqlite")))
     ever = Query(from_ms=0, to_ms=1 << 50, channel="all")
@@ -132,6 +134,7 @@ def test_figures_of_a_few_calls_read_few_chunks(tmp_path: Path) -> None:
     assert len(bounds) == 4
     assert _runs(day, ever) == [(1, bounds[0][0], bounds[-1][1])]
     assert _runs(day, msgspec.structs.replace(ever, number="8801700005000")) == [(1, *bounds[1])]
+    assert _runs(day, msgspec.structs.replace(ever, number="493099912345")) == [(1, *bounds[0]), (1, *bounds[3])]
     assert _runs(day, msgspec.structs.replace(ever, from_ms=noon + 3_200_000)) == [(1, *bounds[3])]
     day.close()
 
