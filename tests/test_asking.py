@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,3 +21,22 @@ def test_an_address_that_is_none_is_a_usage_error(word: str, tmp_path: Path, cap
     shown = capsys.readouterr()
     assert "'203.0.113.500' is no IP address" in shown.err
     assert shown.out == ""
+
+
+@pytest.mark.parametrize("words", ["search --json --limit 100000", "export --format csv --out -", "dead list --json"])
+def test_a_reader_that_has_had_enough_is_no_failure(words: str, tmp_path: Path) -> None:
+    """`vosship search --json | head -1` ends with 0 and without a traceback, however much was still to come."""
+    (tmp_path / "cdr").mkdir()
+    call = "88|97|2026-04-26 11:59:40|2026-04-26 12:00:00|15000|200|0|G|V|203.0.113.5|198.51.100.7|88|97|88|97|0|0|1|1\n"
+    (tmp_path / "cdr" / "2026042612.txt").write_text(call * 2000 + "short|line\n" * 2000, encoding="utf-8")
+    (tmp_path / "vosship.yaml").write_text(CONFIG, encoding="utf-8")
+    assert cli.run(["run", "--once", "-c", str(tmp_path / "vosship.yaml")]) == 3
+    asking = subprocess.Popen(
+        [sys.executable, "-m", "vosship.cli", *words.split()], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert asking.stdout is not None
+    assert asking.stderr is not None
+    asking.stdout.readline()
+    asking.stdout.close()
+    said = asking.stderr.read().decode()
+    assert (asking.wait(), "Error" in said, "Traceback" in said) == (0, False, False), said

@@ -8,8 +8,10 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import select
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -71,6 +73,18 @@ class Commands(click.Group):
             ctx.fail(f"no command {args[0]!r} ({hint})")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does, but a reader of our output that has gone, as `head` does, is no failure."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            if not _reader_gone():
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+            return int(Exit.DONE)
+        return result
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing one."""
         with formatter.section("Commands"):
@@ -89,6 +103,15 @@ def vosship(context: click.Context, config_path: str | None) -> None:
     if config_path is not None:
         given = {"config_path": config_path}
         context.default_map = {name: {**given, **dict.fromkeys(DEAD, given)} if name == "dead" else given for name in COMMANDS}
+
+
+def _reader_gone() -> bool:
+    watch = select.poll()
+    try:
+        watch.register(sys.stdout.fileno(), 0)
+    except OSError:  # no real file, as in tests
+        return False
+    return any(event & select.POLLERR for _, event in watch.poll(0))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -114,9 +137,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger("vosship").exception("bug")
         click.echo("vosship: this is a bug in vosship; nothing that was settled is lost. Please report the lines above.", err=True)
         return int(Exit.FAILED)
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(Exit.DONE)
     return int(result) if isinstance(result, int) else int(Exit.DONE)
 
 
