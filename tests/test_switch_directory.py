@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
+from vosship import cli
 from vosship.commands import simulate
 from vosship.errors import ConfigError
 from vosship_switch import account as accounts
@@ -191,3 +192,19 @@ def test_the_command_names_every_fault_and_says_what_it_did(tmp_path: Path) -> N
     assert msgspec.json.decode(done.stdout)["account"]["line"] == 50
     for wrong in (["--calls", "5", "--seconds", "5"], ["--tz", "Mars/Olympus"], ["--start", "soon"], ["--forward", "nowhere"]):
         assert subprocess.run([*call, *wrong], capture_output=True).returncode == 2
+
+
+@pytest.mark.parametrize(("fault", "mark"), [("half-lines", "cut"), ("bad-bytes", "damaged"), ("rewrite", "rewritten")])
+def test_a_short_run_is_dirty_too(tmp_path: Path, fault: str, mark: str) -> None:
+    """Forty calls, one file: whoever asks for a fault sees it, whatever the seed."""
+    for seed in range(8):
+        account = tmp_path / f"{seed}.ndjson"
+        run(tmp_path / str(seed), calls=40, seed=seed, account=account, flush_s=60.0, faults=frozenset({fault}))
+        events = [msgspec.json.decode(line) for line in account.read_text(encoding="utf-8").splitlines()]
+        assert mark in {"damaged" if event.get("fault") else event["event"] for event in events}, seed
+
+
+def test_a_fault_of_forwarded_copies_without_a_forward_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would do nothing, in silence."""
+    assert cli.run(["simulate", str(tmp_path / "cdr"), "--calls", "5", "--fault", "resend", "--fault", "bad-bytes"]) == 0
+    assert "without --forward these faults do nothing: resend" in capsys.readouterr().err

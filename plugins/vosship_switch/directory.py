@@ -84,6 +84,7 @@ class Directory:
         self._faults = faults
         self._open: dict[int, _OpenFile] = {}
         self._unflushed = 0
+        self._cut = False  # the first file that can be cut is, so that a short run is dirty too
         self._next_flush_ms = 0.0
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -170,7 +171,8 @@ class Directory:
     def _finish(self, interval: int) -> None:
         file = self._open.pop(interval)
         rest = min(file.last_line_bytes, len(file.held))
-        if "half-lines" in self._faults and rest > 1 and self._random.random() < 0.75:
+        if "half-lines" in self._faults and rest > 1 and (self._random.random() < 0.75 or not self._cut):
+            self._cut = True
             lost = 1 if self._random.random() < 0.3 else self._random.randrange(1, rest)
             self._append(file, len(file.held) - lost)
             self._account.note("cut", file=file.name, bytes=lost - 1, at=file.end - lost)

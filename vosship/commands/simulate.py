@@ -89,7 +89,7 @@ def _settings(options: dict[str, Any]) -> Any:
     from vosship.config import check_timezone
     from vosship.errors import ConfigError
     from vosship_switch.forward import target
-    from vosship_switch.simulation import ForwardSettings, Settings
+    from vosship_switch.simulation import FILE_FAULTS, ForwardSettings, Settings
 
     if options["seconds"] is not None and options["calls"] is not None:
         raise ConfigError("--seconds and --calls exclude each other", hint="--calls N writes at once, --seconds N in real time")
@@ -105,6 +105,9 @@ def _settings(options: dict[str, Any]) -> Any:
     options["faults"] = frozenset(options["faults"])
     to, layout = options.pop("forward"), options.pop("forward_layout")
     queue: dict[str, Any] = {name: options.pop(name) for name in ("pending", "resend_s", "drain_s")}
+    idle = sorted(options["faults"].difference(FILE_FAULTS))
+    if to is None and idle:
+        click.echo(f"without --forward these faults do nothing: {', '.join(idle)}", err=True)
     if to is not None:
         receiver = target(to)
         queue["layout"] = layout or ("datagram-46" if receiver.transport == "udp" else "pipe")
