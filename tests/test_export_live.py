@@ -5,18 +5,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
 import os
 import signal
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import duckdb
 import pytest
@@ -78,6 +83,42 @@ def start(place: Path, out: str, *days: str) -> subprocess.Popen[bytes]:
     """An export under way; the end of its file's name is the format."""
     words = ["-c", str(place / "vosship.yaml"), *days, "--format", out.rpartition(".")[2], "--out", str(place / out)]
     return subprocess.Popen([*VOSSHIP, "export", *words], stderr=subprocess.PIPE)
+
+
+class Relay(socketserver.ThreadingTCPServer):
+    """A port that passes on to a server, until it dies."""
+
+    daemon_threads = True
+
+    def __init__(self, url: str) -> None:
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self._server = (urlsplit(url).hostname or "", urlsplit(url).port or 0)
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Pass on what comes, both ways."""
+        with socket.create_connection(self._server) as behind:
+            self._open += [request, behind]
+            back = threading.Thread(target=self._pass_on, args=(behind, request), daemon=True)
+            back.start()
+            self._pass_on(request, behind)
+            back.join()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(65536):
+                sink.sendall(piece)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def die(self) -> None:
+        """Refuse whoever comes, and reset who is there."""
+        self.shutdown()
+        self.server_close()
+        for each in self._open:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
 
 def end(process: subprocess.Popen[bytes]) -> tuple[str, float]:
@@ -170,3 +211,28 @@ def test_an_export_of_the_day_being_written_has_all_that_was_settled(place: Path
     assert found == sorted(set(found))
     assert "NOT complete" in said
     assert peak_mb < 100
+
+
+def test_an_export_from_a_server_that_dies_says_how_to_go_on(place: Path) -> None:
+    """Exit 1, the server by its address, no file; once it is back the same command reads on and the file is whole."""
+    config = json.loads((place / "vosship.yaml").read_text())
+    if "hosts" not in config["outputs"]["out"]:
+        pytest.skip("the embedded store has no server")
+    [url] = config["outputs"]["out"]["hosts"]
+    relay = Relay(url)
+    address = f"http://127.0.0.1:{relay.server_address[1]}"
+    config["outputs"]["out"]["hosts"] = [address]
+    (place / "relayed.yaml").write_text(json.dumps(config))
+    process = start(place, "cut.csv", *DAYS, "-c", str(place / "relayed.yaml"))
+    parts = place / "cut.csv.parts"
+    while not list(parts.glob("*.part")):
+        assert process.poll() is None, "ended before the server died"
+        time.sleep(0.002)
+    relay.die()
+    said = process.communicate(timeout=120)[1].decode()
+    assert process.returncode == 1, said
+    assert f"broken off: the same command goes on from {parts}" in said
+    assert f"vosship: {address}: no connection, or it broke" in said
+    assert not (place / "cut.csv").exists()
+    assert "going on" in end(start(place, "cut.csv", *DAYS))[0]
+    assert len(placed(place / "cut.csv")) == CALLS

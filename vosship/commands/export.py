@@ -84,7 +84,7 @@ class _Exporting:
 
     def to_file(self, target: Path, restart: bool) -> None:
         """Write the parts, put them together, account for them."""
-        from vosship.errors import DeniedError
+        from vosship.errors import DeniedError, UnavailableError
         from vosship.exporting import Parts, usable
 
         target = usable(target)
@@ -97,8 +97,9 @@ class _Exporting:
             except DeniedError:
                 parts.remove()
                 raise
-            except KeyboardInterrupt:
-                click.echo(f"interrupted: the same command goes on from {parts.directory}", err=True)
+            except (KeyboardInterrupt, UnavailableError) as error:
+                what = "interrupted" if isinstance(error, KeyboardInterrupt) else "broken off"
+                click.echo(f"{what}: the same command goes on from {parts.directory}", err=True)
                 raise
 
     def _question(self) -> dict[str, Any]:
