@@ -154,10 +154,10 @@ def _figures(group: list[Call]) -> dict[str, Any]:
         "attempts": attempts,
         "illegal": len(illegal),
         "answered": len(answered),
-        "asr_ratio": round(len(answered) / attempts, 6) if attempts else None,
-        "ner_ratio": round((len(answered) + kind) / attempts, 6) if attempts else None,
-        "acd_s": round(hold_ms / len(answered) / 1000, 6) if answered else None,
-        "minutes": round(hold_ms / 60_000, 6),
+        "asr_ratio": round(len(answered) / attempts, 9) if attempts else None,
+        "ner_ratio": round((len(answered) + kind) / attempts, 9) if attempts else None,
+        "acd_s": round(hold_ms / (len(answered) * 1000), 9) if answered else None,
+        "minutes": round(hold_ms / 60_000, 9),
     }
     for side in ("caller", "callee"):
         delays = sorted(call[f"{side}Pdd"] for call in answered if f"{side}Pdd" in call)

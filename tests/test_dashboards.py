@@ -199,7 +199,7 @@ def test_the_figures_are_those_of_stats(search_node: Node, files: Path) -> None:
     assert total["vosship-overview-attempts"] == row.attempts
     assert total["vosship-overview-answered"] == row.answered
     asr = answers["vosship-overview-asr"]["aggregations"]["asr-asr"]
-    assert round(asr["numerator"]["doc_count"] / asr["denominator"]["doc_count"], 6) == row.asr_ratio
+    assert round(asr["numerator"]["doc_count"] / asr["denominator"]["doc_count"], 9) == row.asr_ratio
     assert answers["vosship-overview-acd"]["aggregations"]["1"]["value"] / 1000 == pytest.approx(row.acd_s)
     minutes = answers["vosship-overview-minutes"]["aggregations"]["minutes-minutes"]["minutes-minutes-value"]["value"] / 60_000
     assert minutes == pytest.approx(row.minutes)

@@ -22,7 +22,7 @@ def test_illegal_calls_are_no_attempts_but_unbilled_answered_ones_are() -> None:
     tally.count({"holdTime": 30_000, "billingMode": 1, "end.code": 200})
     row = tally.row(("x",))
     assert (row.attempts, row.illegal, row.answered) == (3, 1, 2)
-    assert row.asr_ratio == 0.666667
+    assert row.asr_ratio == 0.666666667
     assert (row.acd_s, row.minutes) == (45.0, 1.5)
     assert row.hangups == {"": 1, "server": 1}
 

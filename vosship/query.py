@@ -195,6 +195,10 @@ def span_key(word: str, ms: int, zone: ZoneInfo) -> str:
     return f"{local:%Y-%m}"
 
 
+DIGITS = 9
+"""Figures after the point: at six a ratio such as 79/289 is off by more than a millionth of itself (chosen)."""
+
+
 class Tally(msgspec.Struct):
     """Counts of one group of calls; whole numbers only, so that merging is exact in any order.
 
@@ -253,7 +257,7 @@ class Tally(msgspec.Struct):
             asr_ratio=_ratio(self.answered, self.attempts),
             ner_ratio=_ratio(self.network_success, self.attempts),
             acd_s=_ratio(self.hold_ms, self.answered * 1000),
-            minutes=round(self.hold_ms / 60_000, 6),
+            minutes=round(self.hold_ms / 60_000, DIGITS),
             caller_pdd_ms_p50=percentile(self.caller_pdd, 0.50),
             caller_pdd_ms_p95=percentile(self.caller_pdd, 0.95),
             callee_pdd_ms_p50=percentile(self.callee_pdd, 0.50),
@@ -263,7 +267,7 @@ class Tally(msgspec.Struct):
 
 
 def _ratio(part: int, whole: int) -> float | None:
-    return round(part / whole, 6) if whole else None
+    return round(part / whole, DIGITS) if whole else None
 
 
 def rows(tallies: Mapping[tuple[str, ...], Tally]) -> list[Row]:
