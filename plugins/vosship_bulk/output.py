@@ -40,6 +40,7 @@ class _Bulk:
         self._mapping = mapping(context.schema, engine=self.engine, source=options.source)
         other: _options.Source = "stored" if options.source == "derived" else "derived"
         self._other = mapping(context.schema, engine=self.engine, source=other)
+        self._arrays = frozenset(field.name for field in context.schema if field.array)
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._client: Client | None = None
@@ -128,7 +129,7 @@ class _Bulk:
 
     def search(self, query: Query) -> Iterator[Hit]:
         """Hits newest first; works without `open`, beside an agent that writes. Raises UnavailableError."""
-        return searching.search(self.engine, self._connected(), query, self._context.log)
+        return searching.search(self.engine, self._connected(), query, self._context.log, self._arrays)
 
     def stats(self, query: StatsQuery) -> list[Row]:
         """The figures, a line for each key; works without `open`. Raises UnavailableError."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -193,13 +193,16 @@ def _refused(answer: Answer) -> UnavailableError:
     return error
 
 
-def search(engine: Engine, client: Client, query: Query, log: logging.Logger) -> Iterator[Hit]:
-    """Hits in the order of `query.sort_key`, at most `query.limit`; a page at a time is held. Raises UnavailableError."""
+def search(engine: Engine, client: Client, query: Query, log: logging.Logger, arrays: Collection[str] = ()) -> Iterator[Hit]:
+    """Hits in the order of `query.sort_key`, at most `query.limit`; a page at a time is held. Raises UnavailableError.
+
+    `arrays` names the fields that are arrays even of one value.
+    """
     left = query.limit
     with Session(engine, client, query, log) as session:
         if session.empty or left == 0:
             return
-        for hit in _ordered(session, query):
+        for hit in _ordered(session, query, arrays):
             yield hit
             if left is not None:
                 left -= 1
@@ -207,7 +210,7 @@ def search(engine: Engine, client: Client, query: Query, log: logging.Logger) ->
                     return
 
 
-def _ordered(session: Session, query: Query) -> Iterator[Hit]:
+def _ordered(session: Session, query: Query, arrays: Collection[str]) -> Iterator[Hit]:
     """Page by page. Calls of one place are ordered by id here; those that a page's end may cut in two come with the next."""
     size = full_size = min(query.page_size, PAGE)
     if query.limit is not None:
@@ -229,13 +232,13 @@ def _ordered(session: Session, query: Query) -> Iterator[Hit]:
                 size = full_size = min(2 * size, LARGEST_PAGE)
                 continue
             after = page[end - 1].sort
-        yield from _hits(page, end)
+        yield from _hits(page, end, arrays)
         if len(page) < size:
             return
         size = full_size
 
 
-def _hits(page: list[_Found], end: int) -> Iterator[Hit]:
+def _hits(page: list[_Found], end: int, arrays: Collection[str]) -> Iterator[Hit]:
     start = 0
     while start < end:
         place = page[start].sort[:_PLACE]
@@ -246,16 +249,19 @@ def _hits(page: list[_Found], end: int) -> Iterator[Hit]:
         if len(same) > 1:
             same.sort(key=lambda found: (found.id, found.index))
         for found in same:
-            yield Hit(found.id, found.index, fields_of(found.source))
+            yield Hit(found.id, found.index, fields_of(found.source, arrays))
         start = stop
 
 
-def fields_of(source: msgspec.Raw) -> dict[str, Any]:
-    """A document under its dotted names, also where the engine made it up from its columns as nested objects."""
+def fields_of(source: msgspec.Raw, arrays: Collection[str] = ()) -> dict[str, Any]:
+    """A document under its dotted names, also where the engine made it up from its columns: as nested objects, arrays of one
+    value as that value."""
     fields = _source(source)
-    for value in fields.values():
-        if type(value) is dict:
-            return _flat(fields)
+    if any(type(value) is dict for value in fields.values()):
+        fields = _flat(fields)
+    for name in arrays:
+        if type(fields.get(name)) is str:
+            fields[name] = [fields[name]]
     return fields
 
 
