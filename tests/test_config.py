@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,14 @@ def test_a_word_that_is_no_command_is_not_taken_for_another(capsys: pytest.Captu
     assert "did you mean 'search'?" in capsys.readouterr().err
     assert cli.run(["archive"]) == 2
     assert "known: demo, init, check" in capsys.readouterr().err
+
+
+def test_check_asks_whether_a_look_alike_was_meant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """SS_CDR_FILE_WRITE_MAX is another parameter of the same switch; what nothing is computed from is no word worth."""
+    given = "{SS_CDR_FILE_WRITE_MAX: 500, SERVER_CDR_FILE_WRITE_MAX: 2048, SS_MEDIA_PROXY: 'On'}"
+    (tmp_path / "vosship.yaml").write_text(f"{GOOD}switch_parameters: {given}\n", encoding="utf-8")
+    cli.run(["check", "--json", "-c", str(tmp_path / "vosship.yaml")])
+    said = [remark for remark in json.loads(capsys.readouterr().out) if remark["part"] == "switch_parameters"]
+    assert [(remark["text"], remark["hint"]) for remark in said] == [
+        ("SS_CDR_FILE_WRITE_MAX is not used by vosship", "was SERVER_CDR_FILE_WRITE_MAX meant?")
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +12,14 @@ from vosship.commands.options import config_option, json_option
 if TYPE_CHECKING:
     from vosship.application import Application
     from vosship.plugin import Remark
+
+USED = (
+    "EXTERNAL_MAX_CDR_PENDING_SIZE", "FREE_E164S", "NO_CDR_E164S", "RECORD_SERVER_HANG_UP", "RECORD_ZERO_HOLD_TIME",
+    "SERVER_CDR_FILE_WRITE_INTERVAL", "SERVER_CDR_FILE_WRITE_MAX", "SERVER_QUERY_CDR_DENY_TIME",
+    "SERVER_QUERY_CDR_MAX_DAY_INTERVAL", "SERVER_QUERY_MAX_SIZE", "SS_CDR_RECORD_ILLEGAL", "SS_CDR_RECORD_NONCONNECT",
+    "SS_CDR_RECORD_TO_FILE", "SS_NO_BILLING_TO_PHONE",
+)  # fmt: skip
+"""The switch parameters that something here is computed from; others are allowed and change nothing."""
 
 MARKS = {"good": "ok  ", "warn": "warn", "bad": "BAD "}
 
@@ -45,6 +53,7 @@ def examine(application: Application) -> Iterator[tuple[str, Remark]]:
 
     config = application.config
     yield "configuration", Remark("good", f"{config.file} is valid: switch {config.switch}, zone {config.timezone}")
+    yield from _parameters(config.switch_parameters)
     parts = [(f"inputs.{entry.name}", entry.plugin) for entry in application.inputs.values()]
     first = next(iter(application.inputs.values()))
     parts += [
@@ -62,6 +71,17 @@ def examine(application: Application) -> Iterator[tuple[str, Remark]]:
         for remark in examine_newest(application, entry):
             yield f"inputs.{entry.name}", remark
     yield from _forecast(application)
+
+
+def _parameters(given: Mapping[str, object]) -> Iterator[tuple[str, Remark]]:
+    from difflib import get_close_matches
+
+    from vosship.plugin import Remark
+
+    for name in given:
+        close = get_close_matches(name, USED, n=1, cutoff=0.8)  # chosen: takes SS_CDR_FILE_WRITE_MAX for its look-alike
+        if name not in USED and close:
+            yield "switch_parameters", Remark("warn", f"{name} is not used by vosship", f"was {close[0]} meant?")
 
 
 def _forecast(application: Application) -> Iterator[tuple[str, Remark]]:
