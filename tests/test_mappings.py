@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 
+from mappings.generate import joined
 from tests.bulk_parts import FIELDS
 from tests.nodes import Node
 from vosship.errors import ConfigError, HaltedError
 from vosship.events import Field
 from vosship.schema import Schema
+from vosship_bulk.client import Engine
+from vosship_bulk.dashboards import ndjson, problems
 from vosship_bulk.options import Options
-from vosship_bulk.templates import flat_fields, lifecycle, mapping, settings, template_of, templates
+from vosship_bulk.templates import flat_fields, lifecycle, mapping, only, settings, source_of, template_of, templates
 
+ENGINES: tuple[Engine, ...] = ("opensearch", "elasticsearch")
 MAPPINGS = Path(__file__).parent.parent / "mappings"
 
 
@@ -67,6 +71,61 @@ def test_dotted_names_nest_and_keep_their_types() -> None:
         assert labels["dynamic"] is True
         assert labels["properties"]["team"]["type"] == "keyword"
     assert mapped()["properties"]["labels"] == {"type": "object", "dynamic": True}
+
+
+def test_a_derived_source_is_mapped_as_each_engine_takes_it() -> None:
+    """OpenSearch gets neither aliases nor limits on keywords; what has no doc values is stored."""
+    fields = (*FIELDS, field("extra", array=True), field("raw", indexed=False, doc_values=False))
+    schema = Schema([("test", fields)])
+    bare, full = (mapping(schema, engine=engine, source="derived") for engine in ENGINES)
+    assert "alias" not in str(bare["properties"])
+    assert "source" not in bare["properties"]
+    assert "ignore_above" not in str(bare)
+    assert full["properties"]["source"]["properties"]["ip"]["type"] == "alias"
+    for body in (bare, full):
+        assert body["properties"]["raw"] == {"type": "keyword", "index": False, "doc_values": False, "store": True}
+        assert body["properties"]["extra"] == {**body["properties"]["callerE164"], "doc_values": False, "store": True}
+        assert body["_meta"]["vosship"]["source"] == source_of(body) == "derived"
+    assert mapped(*FIELDS)["properties"]["tags"] == {"type": "keyword", "ignore_above": 8191}
+    assert source_of(mapping(schema)) == "stored"
+
+
+@pytest.mark.parametrize("engine", ["opensearch", "elasticsearch"])
+def test_the_source_is_derived_only_where_asked_for(engine: Any) -> None:
+    """The setting that makes the engine leave the source out stands in the derived form alone."""
+    stored = settings(Options(), "vos3000-calls", engine=engine, lifecycle=False)["index"]
+    derived = settings(Options(source="derived"), "vos3000-calls", engine=engine, lifecycle=False)["index"]
+    assert derived.keys() - stored.keys() == {"derived_source" if engine == "opensearch" else "mapping"}
+
+
+def test_whole_numbers_have_points_where_questions_range_over_them() -> None:
+    """`holdTime` is asked for by range; a byte's place in its file is not. Fractions and dates have points."""
+    properties = mapped(*FIELDS, field("fee", "double"), field("forward.lag_ms", "long"))["properties"]
+    assert properties["holdTime"] == {"type": "long"}
+    assert properties["log"]["properties"]["offset"] == {"type": "long", "index": False}
+    assert properties["forward"]["properties"]["lag_ms"] == {"type": "long", "index": False}
+    assert properties["fee"] == {"type": "double"}
+    assert "index" not in properties["@timestamp"]
+
+
+def test_every_panel_works_without_the_fields_a_derived_source_cannot_have() -> None:
+    """No dashboard asks for an alias, or for buckets of a field that has none then: only the list of fields names them."""
+    schema = joined()
+    found = problems(ndjson(schema), mapping(schema, engine="opensearch", source="derived"))
+    assert found
+    gone = {field.name for field in schema if field.type == "alias"} | {"extra"}
+    assert all(text.startswith("index-pattern ") and text.split("'")[1] in gone for text in found)
+
+
+def test_part_of_a_mapping_holds_what_was_asked_for_whole() -> None:
+    """Fields by dotted name, in their objects; an open object keeps what makes it open."""
+    properties = mapped(*FIELDS)["properties"]
+    assert only(properties, {"caller.gateway.name", "labels", "holdTime"}) == {
+        "holdTime": properties["holdTime"],
+        "labels": properties["labels"],
+        "caller": {"properties": {"gateway": properties["caller"]["properties"]["gateway"]}},
+    }
+    assert only(properties, set()) == {}
 
 
 @pytest.mark.parametrize("names", [("caller", "caller.name"), ("caller.name", "caller")])
