@@ -62,15 +62,16 @@ def test_every_link_leads_somewhere(page):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself_with_an_example(name):
-    """`--help` of each command has a sentence and an example, and each option says what it does."""
+    """`--help` of each command, those below another included, has a sentence and an example, and each option says what it does."""
     assert isinstance(vosship, Commands)
     command = vosship.get_command(click.Context(vosship), name)
     assert command is not None
-    assert command.help, name
-    assert "vosship" in (command.epilog or ""), f"{name}: no example"
-    for parameter in command.params:
-        if isinstance(parameter, click.Option):
-            assert parameter.help, f"{name} {parameter.opts[0]}: says nothing"
+    for each in (command, *(command.commands.values() if isinstance(command, click.Group) else ())):
+        assert each.help, each.name
+        assert "vosship" in (each.epilog or ""), f"{name} {each.name}: no example"
+        for parameter in each.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, f"{name} {parameter.opts[0]}: says nothing"
 
 
 def test_every_metric_is_described():

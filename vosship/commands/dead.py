@@ -47,7 +47,7 @@ def command() -> None:
     """List, show, replay or drop lines that were set aside. A running agent carries the request out."""
 
 
-@command.command("list")
+@command.command("list", epilog="\b\nExamples:\n  vosship dead list --reason short_line\n  vosship dead list --json | jq .reason")
 @_choosing
 @json_option
 @click.option("--limit", type=click.IntRange(1), default=None, help="At most so many.  [default: all with --json, else 20]")
@@ -82,7 +82,7 @@ def list_(config_path: str | None, as_json: bool, limit: int | None, **choosing:
     return 0
 
 
-@command.command("show")
+@command.command("show", epilog="\b\nExamples:\n  vosship dead show 17\n  vosship dead show --file 2026042612.txt --json")
 @_choosing
 @json_option
 def show(config_path: str | None, as_json: bool, **choosing: Any) -> int:
@@ -106,7 +106,7 @@ def show(config_path: str | None, as_json: bool, **choosing: Any) -> int:
     return 3 if missing else 0
 
 
-@command.command("replay")
+@command.command("replay", epilog="\b\nExamples:\n  vosship dead replay --reason mapping\n  vosship dead replay 17 18")
 @_choosing
 @json_option
 def replay(config_path: str | None, as_json: bool, **choosing: Any) -> int:
@@ -114,7 +114,7 @@ def replay(config_path: str | None, as_json: bool, **choosing: Any) -> int:
     return _ask("replay", config_path, as_json, choosing)
 
 
-@command.command("drop")
+@command.command("drop", epilog="\b\nExamples:\n  vosship dead drop 17 18\n  vosship dead drop --reason short_line --yes")
 @_choosing
 @json_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
