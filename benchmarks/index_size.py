@@ -1,6 +1,6 @@
 """Bytes a call takes in an index after merge, beside the bytes of its line: source stored or derived, with and without enrichment.
 
-    python -m benchmarks.index_size [--calls 120000] [--engine opensearch|elasticsearch]
+    python -m benchmarks.index_size [--calls 120000] [--engine opensearch|elasticsearch] [--chain codes]
 
 Simulated calls go through the real agent (`run --once`) into a real node, which then merges them into one segment. The peer is
 the engine itself: the same documents in an index nobody gave a template. What a part of the index takes is the size of Lucene's
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -171,11 +171,11 @@ def report(name: str, found: Counter[str], line_bytes: float, read: str) -> None
     print(f"{name:<32}{found['whole']:>8.1f}{found['whole'] / line_bytes:>8.2f}{parts}{read:>12}", flush=True)
 
 
-def measure(node: nodes.Node, folder: Path, line_bytes: float, calls: int) -> None:
-    """Every chain: stored, plainly, derived."""
+def measure(node: nodes.Node, folder: Path, line_bytes: float, calls: int, chains: Iterable[str]) -> None:
+    """Each chain: stored, plainly, derived."""
     heads = "".join(f"{part:>13}" for part in PARTS)
     print(f"{'bytes a call':<32}{'whole':>8}{'x line':>8}{heads}{'read/s':>12}", flush=True)
-    for chain in CHAINS:
+    for chain in chains:
         for source in ("stored", "derived"):
             output = ship(node, folder, chain, source)
             rows = json.loads(json.dumps(ask(node, "GET", "/_cat/indices/vos3000-cdr-*?format=json&h=index")))
@@ -197,13 +197,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--calls", type=int, default=120_000)
     parser.add_argument("--engine", choices=("opensearch", "elasticsearch"), default="opensearch")
+    parser.add_argument("--chain", choices=tuple(CHAINS), help="one row's processors only")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work, getattr(nodes, options.engine)() as node:
         folder = Path(work)
         line_bytes = write_calls(folder / "cdr", options.calls)
         write_tables(folder)
         print(f"{options.calls:,} calls of {line_bytes:.1f} bytes a line, {options.engine}, one segment")
-        measure(node, folder, line_bytes, options.calls)
+        measure(node, folder, line_bytes, options.calls, [options.chain] if options.chain else CHAINS)
 
 
 if __name__ == "__main__":

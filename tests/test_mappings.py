@@ -86,8 +86,10 @@ def test_a_derived_source_is_mapped_as_each_engine_takes_it() -> None:
         assert body["properties"]["raw"] == {"type": "keyword", "index": False, "doc_values": False, "store": True}
         assert body["properties"]["extra"] == {**body["properties"]["callerE164"], "doc_values": False, "store": True}
         assert body["_meta"]["vosship"]["source"] == source_of(body) == "derived"
+        assert body["properties"]["event"]["properties"]["ingested"]["index"] is False
     assert mapped(*FIELDS)["properties"]["tags"] == {"type": "keyword", "ignore_above": 8191}
     assert source_of(mapping(schema)) == "stored"
+    assert "index" not in mapping(schema)["properties"]["event"]["properties"]["ingested"]
 
 
 @pytest.mark.parametrize("engine", ["opensearch", "elasticsearch"])

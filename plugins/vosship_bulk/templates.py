@@ -46,6 +46,10 @@ RANGED = frozenset({"holdTime", "billingMode", "end.code"})
 """Whole numbers that vosship's own questions filter by: these have points. All others are found through their doc values, which
 takes points of 12.7 bytes a call off the index (measured 2026-11-20, `benchmarks.index_size`) and needs OpenSearch 2.14."""
 
+UNRANGED = frozenset({"stopTime", "event.ingested"})
+"""Dates without points where the source is derived (4.1 bytes a call, measured likewise): the first equals `@timestamp`, which has
+them, and no question is about the second. A stored form keeps them, as OpenSearch before 2.14 cannot ask a date otherwise."""
+
 _PLAIN = {"keyword", "ip", "date", "long", "integer", "double", "boolean", "geo_point"}
 
 
@@ -119,8 +123,8 @@ def _typed(field: Field, form: _Form) -> dict[str, Any]:
         body = form.keyword(indexed=field.indexed)
     if field.type == "date":
         body["format"] = "strict_date_optional_time||epoch_millis"
-    whole = field.type in ("long", "integer")
-    if not field.indexed or (whole and field.doc_values and field.name not in RANGED):
+    pointless = (field.type in ("long", "integer") and field.name not in RANGED) or (form.derived and field.name in UNRANGED)
+    if not field.indexed or (pointless and field.doc_values):
         body["index"] = False
     if not field.doc_values or (form.derived and field.name in ORDERED):
         body["doc_values"] = False
