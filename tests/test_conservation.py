@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.conservation.machine import Conservation
 
-PROFILES = {"": (150, 40), "deep": (2500, 50)}
+PROFILES = {"": (150, 50), "deep": (2500, 60)}
 """Histories and steps of each, by `HYPOTHESIS_PROFILE`: the ordinary run takes half a minute, `deep` some minutes."""
 
 HISTORIES, STEPS = PROFILES[os.environ.get("HYPOTHESIS_PROFILE", "")]

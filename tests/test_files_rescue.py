@@ -16,7 +16,7 @@ from directory_model import DirectoryModel
 from files_reader import Clock, Reader, blocks, content, gones, make
 from unprivileged import NOBODY, as_nobody, needs_root
 
-from vosship.events import Position, Stream
+from vosship.events import Gone, Position, Stream
 from vosship_files import rescue as module
 
 
@@ -351,6 +351,28 @@ def test_every_rescued_bearer_of_a_name_is_read(tmp_path: Path, model: Directory
     reader.settle()
     reader.files.settled("a", reader.known)
     assert removed(reader.files, reader, clock, tmp_path / "rescue")
+
+
+def test_a_rescued_bearer_that_begins_like_the_one_read_before_it_is_read(
+    tmp_path: Path, model: DirectoryModel, clock: Clock
+) -> None:
+    """The name recurs with the old content and more: that the old one is gone says nothing of what came after it."""
+    base = model.append(1)
+    path = tmp_path / "cdr" / base
+    model.new_hour()
+    reader = Reader(make(tmp_path, clock, rescue_dir="rescue", hold_files=0))
+    for content_ in (b"first\n", b"first\nsecond\n"):
+        path.write_bytes(content_)
+        clock.at += 31
+        reader.look()
+        path.rename(tmp_path / f"gone-{len(content_)}")
+    reader.restart()
+    reader.look()
+    assert isinstance(reader.take(2)[1], Gone)
+    reader.settle()
+    reader.restart()
+    reader.look()
+    assert content(reader.take(), 2) == b"first\nsecond\n"
 
 
 def reader_after_crash(reader: Reader, files: Any, read_first: int) -> list[Any]:

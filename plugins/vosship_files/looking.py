@@ -156,7 +156,7 @@ class Looking:
             return self._fresh(rescued, generation)
         known = self._roster.track(rescued[0], generation, position.offset, position.proof)
         if position.gone:
-            done = max((number for number, kept in enumerate(rescued, 1) if self._roster.same_content(known, kept)), default=0)
+            done = max((number for number, kept in enumerate(rescued, 1) if self._roster.is_all_read(known, kept)), default=0)
             return self._fresh([kept for kept in rescued[done:] if not self._too_old(kept, now)], generation + 1)
         if own is not None and self._roster.same_content(known, own):
             return []

@@ -15,6 +15,7 @@ from vosship_files.access import Access
 from vosship_files.directory import Directory, Entry
 from vosship_files.identity import decode
 from vosship_files.options import Options
+from vosship_files.source import Source
 from vosship_files.track import Track
 from vosship_files.turns import Turns
 
@@ -101,9 +102,19 @@ class Roster:
 
     def same_content(self, track: Track, entry: Entry) -> bool:
         """Whether another file begins with the content read so far."""
+        return self._begins_with(track, entry, lambda _: True)
+
+    def is_all_read(self, track: Track, entry: Entry) -> bool:
+        """Whether a file holds the content read so far and no whole line more."""
+        limit = self._options.max_line_bytes
+        return self._begins_with(track, entry, lambda source: b"\n" not in source.read_at(track.offset, limit))
+
+    def _begins_with(self, track: Track, entry: Entry, and_also: Callable[[Source], bool]) -> bool:
         trial = Track(track.stream, track.order, entry, track.offset, track.proof)
         try:
-            return track.offset > 0 and self.access.open(trial, entry) and self.access.verify(trial)
+            if not track.offset or not self.access.open(trial, entry) or not self.access.verify(trial):
+                return False
+            return trial.cutter is not None and and_also(trial.cutter.source)
         finally:
             trial.close()
 
