@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,16 @@ import pytest
 from vosship import cli
 
 CONFIG = "switch: s1\ntimezone: Asia/Dhaka\ndata_dir: data\ninputs: {cdr: {type: files, paths: ['cdr/*.txt']}}\n"
+
+CALL = "88|97|2026-04-26 11:59:40|2026-04-26 12:00:00|15000|200|0|G|V|203.0.113.5|198.51.100.7|88|97|88|97|0|0|1|1\n"
+
+
+def ship(place: Path, lines: str) -> None:
+    """A configuration, and a file's lines in the store or set aside."""
+    (place / "cdr").mkdir()
+    (place / "cdr" / "2026042612.txt").write_text(lines, encoding="utf-8")
+    (place / "vosship.yaml").write_text(CONFIG, encoding="utf-8")
+    assert cli.run(["run", "--once", "-c", str(place / "vosship.yaml")]) in (0, 3)
 
 
 @pytest.mark.parametrize("word", ["search", "stats --by hour", "reconcile --left cdr --right store", "evidence --number 1"])
@@ -26,11 +37,7 @@ def test_an_address_that_is_none_is_a_usage_error(word: str, tmp_path: Path, cap
 @pytest.mark.parametrize("words", ["search --json --limit 100000", "export --format csv --out -", "dead list --json"])
 def test_a_reader_that_has_had_enough_is_no_failure(words: str, tmp_path: Path) -> None:
     """`vosship search --json | head -1` ends with 0 and without a traceback, however much was still to come."""
-    (tmp_path / "cdr").mkdir()
-    call = "88|97|2026-04-26 11:59:40|2026-04-26 12:00:00|15000|200|0|G|V|203.0.113.5|198.51.100.7|88|97|88|97|0|0|1|1\n"
-    (tmp_path / "cdr" / "2026042612.txt").write_text(call * 2000 + "short|line\n" * 2000, encoding="utf-8")
-    (tmp_path / "vosship.yaml").write_text(CONFIG, encoding="utf-8")
-    assert cli.run(["run", "--once", "-c", str(tmp_path / "vosship.yaml")]) == 3
+    ship(tmp_path, CALL * 2000 + "short|line\n" * 2000)
     asking = subprocess.Popen(
         [sys.executable, "-m", "vosship.cli", *words.split()], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -40,3 +47,17 @@ def test_a_reader_that_has_had_enough_is_no_failure(words: str, tmp_path: Path) 
     asking.stdout.close()
     said = asking.stderr.read().decode()
     assert (asking.wait(), "Error" in said, "Traceback" in said) == (0, False, False), said
+
+
+@pytest.mark.parametrize("words", ["status --watch", "browse --port 0 --no-open"])
+def test_what_runs_until_ctrl_c_ends_well_by_it(words: str, tmp_path: Path) -> None:
+    """Exit code 0: Ctrl-C is how these two are meant to end."""
+    ship(tmp_path, CALL)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "vosship.cli", *words.split()], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline()  # it is there
+    running.send_signal(signal.SIGINT)
+    said = running.communicate(timeout=60)[0].decode()
+    assert (running.returncode, "Traceback" in said) == (0, False), said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import webbrowser
@@ -58,7 +59,8 @@ def command(config_path: str | None, port: int, no_open: bool, until: str, outpu
         if not no_open and has_desktop():
             webbrowser.open(address)
 
-    serve(site, port, ready)
+    with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
+        serve(site, port, ready)
     return 0
 
 

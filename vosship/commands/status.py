@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -66,10 +67,12 @@ def command(config_path: str | None, as_json: bool, watch: bool, nagios: bool, s
         return 0
     import time
 
-    while True:
-        click.clear()
-        _show(application, read_status(application), show_files)
-        time.sleep(WATCH_EVERY_S)
+    with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
+        while True:
+            click.clear()
+            _show(application, read_status(application), show_files)
+            time.sleep(WATCH_EVERY_S)
+    return 0
 
 
 def judge(pipelines: Sequence[PipelineStatus]) -> tuple[int, str]:
