@@ -32,10 +32,12 @@ pytestmark = [pytest.mark.real_server, pytest.mark.crash]
 
 VOSSHIP = [sys.executable, "-m", "vosship.cli"]
 CALLS = int(os.environ.get("VOSSHIP_EXPORT_CALLS", "30000"))
-SPAN_S = 250_000
-"""Just under three days."""
+SPAN_S = 3 * 86_400 + 3_600
+"""The three days that are exported and an hour more: after it comes a gap until now, before which all is known to be complete."""
 
 DAYS = ("--from", "2026-04-26", "--to", "2026-04-28")
+END_MS = 1_777_399_200_000
+"""2026-04-28T18:00Z, the end of these days in Dhaka."""
 
 
 FORMATS = ("ndjson", "csv", "parquet")
@@ -65,7 +67,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     for path in (tmp_path / "cdr").iterdir():
         os.link(path, tmp_path / "expected" / path.name)
     config_words = ["-c", str(tmp_path / "vosship.yaml")]
-    subprocess.run([*VOSSHIP, "run", "--once", *config_words], check=True, stderr=subprocess.DEVNULL, timeout=900)
+    subprocess.run([*VOSSHIP, "run", "--once", *config_words], check=True, stderr=subprocess.DEVNULL, timeout=3600)
     live = [*VOSSHIP, "simulate", cdr, "--seconds", "3600", "--cps", "100"]
     with (
         subprocess.Popen(live, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as switch,
@@ -139,14 +141,20 @@ def end(process: subprocess.Popen[bytes]) -> tuple[str, float]:
 
 
 def break_off(process: subprocess.Popen[bytes], parts: Path, days: int, how: signal.Signals) -> str:
-    """Send it that signal once so many days are done; what it said."""
-    while len(list(parts.glob("*.part"))) < days:
+    """Send it that signal once so many days are done and accounted for; what it said."""
+    while len(done(parts)) < days:
         assert process.poll() is None, "ended before it could be broken off"
         time.sleep(0.002)
     process.send_signal(how)
     said = process.communicate(timeout=60)[1].decode()
     assert process.returncode == (130 if how is signal.SIGINT else -how), said
     return said
+
+
+def done(parts: Path) -> dict[str, int]:
+    """The days that will not be read again, each with the time when its part was written."""
+    days = [path.stem for path in parts.glob("2026-*.json")]
+    return {day: (parts / f"{day}.part").stat().st_mtime_ns for day in days}
 
 
 Place = tuple[int, str, int]
@@ -176,25 +184,27 @@ def test_a_broken_off_export_goes_on_and_is_whole_while_the_agent_writes(place: 
     expected = sorted(
         (-call["stopTime"], str(place / "cdr" / Path(call["file"]).name), call["offset"])
         for call in plain_scan.lines(place / "expected", "dhaka-1")
+        if call["stopTime"] < END_MS
     )
     out = place / f"calls.{form}"
     parts = place / f"calls.{form}.parts"
     break_off(start(place, out.name, *DAYS), parts, 1, signal.SIGKILL)
+    killed = done(parts)
     assert "same command goes on" in break_off(start(place, out.name, *DAYS), parts, 2, signal.SIGINT)
     assert not out.exists()
-    kept = {path.name: path.stat().st_mtime_ns for path in parts.glob("*.part")}
-    assert 2 <= len(kept) < 3, "broken off too late to see anything"
+    assert len(done(parts)) == 2, "broken off too late to see anything"
+    assert killed.items() <= done(parts).items()
     said, peak_mb = end(start(place, out.name, *DAYS))
     assert "going on" in said
     assert "is complete" in said
     assert placed(out) == expected
-    assert len(expected) == CALLS
+    assert len(expected) > 0.9 * CALLS
     manifest = json.loads((place / f"calls.{form}.manifest.json").read_text())
-    assert manifest["records"] == CALLS
+    assert manifest["records"] == len(expected)
     assert manifest["complete"] is True
     with out.open("rb") as file:
         assert manifest["sha256"] == hashlib.file_digest(file, "sha256").hexdigest()
-    print(f"{CALLS} calls, {form}, peak {peak_mb:.0f} MB")
+    print(f"{len(expected)} calls, {form}, peak {peak_mb:.0f} MB")
     assert peak_mb < 100
 
 
@@ -225,7 +235,7 @@ def test_an_export_from_a_server_that_dies_says_how_to_go_on(place: Path) -> Non
     (place / "relayed.yaml").write_text(json.dumps(config))
     process = start(place, "cut.csv", *DAYS, "-c", str(place / "relayed.yaml"))
     parts = place / "cut.csv.parts"
-    while not list(parts.glob("*.part")):
+    while not done(parts):
         assert process.poll() is None, "ended before the server died"
         time.sleep(0.002)
     relay.die()
@@ -235,4 +245,4 @@ def test_an_export_from_a_server_that_dies_says_how_to_go_on(place: Path) -> Non
     assert f"vosship: {address}: no connection, or it broke" in said
     assert not (place / "cut.csv").exists()
     assert "going on" in end(start(place, "cut.csv", *DAYS))[0]
-    assert len(placed(place / "cut.csv")) == CALLS
+    assert len(placed(place / "cut.csv")) == json.loads((place / "cut.csv.manifest.json").read_text())["records"] > 0.9 * CALLS
