@@ -252,7 +252,7 @@ def test_differences_are_searchable_beside_the_calls(place: Place) -> None:
 
 
 def test_without_a_window_the_newest_calls_of_the_sides_are_compared(place: Place) -> None:
-    """The last 31 days are counted back from the newest file or stored call, not from today: April's copies are found in November."""
+    """The last 31 days are counted back from the newest file or stored call, not from today."""
     place.simulate(200)
     place.ship()
     for left, right in (("cdr", "store"), ("store", "cdr"), ("cdr", "forward")):
