@@ -46,8 +46,10 @@ def context(base: Path, clock: Callable[[], float] = lambda: 0.0, schema: Schema
 
 
 def processor(kind: str, base: Path, clock: Callable[[], float] = lambda: 0.0, **options: Any) -> Any:
-    """A configured processor."""
-    return make("processor", kind, options, context(base, clock), f"processors[{kind}]")
+    """A configured processor, loaded."""
+    made = make("processor", kind, options, context(base, clock), "")
+    made.load()
+    return made
 
 
 def record(at: int = 1_777_183_201, **fields: Any) -> Record:
@@ -189,7 +191,7 @@ def test_a_bad_table_stops_the_start(tmp_path: Path, kind: str, text: str | byte
     with pytest.raises(ConfigError) as caught:
         processor(kind, tmp_path, table="t.csv")
     assert caught.value.message.startswith(f"{path}, line {line}: {sentence}")
-    assert caught.value.path == f"processors[{kind}].table"
+    assert caught.value.path == "table"
 
 
 def test_a_missing_table_stops_the_start(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from vosship import config as configuration
 from vosship.config import Config, InputCommon, OutputCommon, PluginConfig, split
 from vosship.errors import ConfigError
 from vosship.forecast import check_parameters
-from vosship.plugin import Context, Kind, Searches, load, make, nearest
+from vosship.plugin import Conceals, Context, Kind, Loads, Notice, Notices, Searches, load, make, nearest
 from vosship.schema import Schema
 from vosship.telemetry import Telemetry
 from vosship.window import Guard
@@ -66,8 +66,9 @@ class Application:
         self.inputs: dict[str, InputEntry] = {item.name: self._input(item) for item in config.inputs}
         self.outputs: dict[str, OutputEntry] = {item.name: self._output(item) for item in config.outputs}
         self._refuse_mixed_families()
-        # A table that cannot be read stops the start, not the first line; what was built to find out is used first.
+        # An option that is wrong beside the others stops every command; what was built to find out is used first.
         self._built = {entry.name: self._chain(entry) for entry in self.inputs.values()}
+        self._first = self._built[next(iter(self.inputs))]
 
     @classmethod
     def load(cls, path: str | None) -> Application:
@@ -80,8 +81,35 @@ class Application:
             raise
 
     def processors(self, entry: InputEntry) -> list[Any]:
-        """A chain of the configured processors for one pipeline of that input, never handed out twice."""
-        return self._built.pop(entry.name, None) or self._chain(entry)
+        """A loaded chain of the configured processors for one pipeline of that input, never handed out twice.
+
+        Raises ConfigError for a table that cannot be used.
+        """
+        chain = self._built.pop(entry.name, None) or self._chain(entry)
+        for item, plugin in zip(self.config.processors, chain, strict=True):
+            if isinstance(plugin, Loads):
+                try:
+                    plugin.load()
+                except ConfigError as error:
+                    error.path = ".".join(part for part in (item.path, error.path) if part)
+                    error.file = error.file or self.config.file
+                    raise
+        return chain
+
+    def examined(self) -> list[tuple[str, Any]]:
+        """One chain of the configured processors, not loaded, each with its part of the configuration: not for records."""
+        return [(f"processors.{item.name}", plugin) for item, plugin in zip(self.config.processors, self._first, strict=True)]
+
+    def concealed(self, line: bytes) -> bytes:
+        """The line as it may be shown: every configured privacy rule applied. The same for every input."""
+        for plugin in self._first:
+            if isinstance(plugin, Conceals):
+                line = plugin.conceal(line)
+        return line
+
+    def notices(self) -> list[tuple[str, Notice]]:
+        """What the processors noticed, each with its part of the configuration; no agent need be running."""
+        return [(part, notice) for part, plugin in self.examined() if isinstance(plugin, Notices) for notice in plugin.notices()]
 
     def _chain(self, entry: InputEntry) -> list[Any]:
         return [make("processor", item.type, item.options, self.context(item, entry), item.path) for item in self.config.processors]

@@ -13,7 +13,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vosship.application import Application
@@ -21,7 +21,7 @@ from vosship.delivery import Delivery
 from vosship.documents import Renderer
 from vosship.errors import Exit, FatalError, VosshipError
 from vosship.pipeline import Pipeline
-from vosship.plugin import Opens, Until
+from vosship.plugin import Opens, Processor, Until
 from vosship.revival import Answer, Request, Revival
 from vosship.running import RunningPipeline
 from vosship.state import State
@@ -46,6 +46,8 @@ class Daemon:
     async def run(self) -> Exit:
         """Run until everything is shipped (`once`) or a signal comes. Raises VosshipError when it cannot start or go on."""
         application = self._application
+        # Before anything is opened or written: a table that cannot be used stops the start, not the first line.
+        chains = {name: application.processors(entry) for name, entry, _ in application.pipelines()}
         state = State.open(application.config.data_dir, rebuild=self._rebuild_state)
         opened: list[Opens] = []
         try:
@@ -59,7 +61,7 @@ class Daemon:
             gc.collect()
             gc.freeze()  # start-up's objects live as long as the process: never walk them again
             try:
-                await self._run_pipelines(state)
+                await self._run_pipelines(state, chains)
             except* VosshipError as group:
                 raise _first(group) from None
             return self._verdict()
@@ -74,6 +76,7 @@ class Daemon:
     async def revive(self, pipelines: Sequence[str], request: Request) -> Answer:
         """Without reading anything new, have dead lines of these pipelines replayed or dropped."""
         application, total = self._application, Answer()
+        chains = {name: application.processors(entry) for name, entry, _ in application.pipelines() if name in pipelines}
         state = State.open(application.config.data_dir)
         opened: list[Opens] = []
         try:
@@ -83,7 +86,7 @@ class Daemon:
                 if isinstance(output.plugin, Opens) and output.plugin not in opened:
                     await output.plugin.open()
                     opened.append(output.plugin)
-                running = self._build(name, entry, output, state)
+                running = self._build(name, entry, output, state, chains[name])
                 total.add(await Revival(running.pipeline, running.delivery, state, self._now).carry_out(request))
         finally:
             for plugin in opened:
@@ -91,13 +94,13 @@ class Daemon:
             state.close()
         return total
 
-    async def _run_pipelines(self, state: State) -> None:
+    async def _run_pipelines(self, state: State, chains: Mapping[str, Sequence[Processor]]) -> None:
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, self._on_signal)
         async with asyncio.TaskGroup() as group:
             for name, entry, output in self._application.pipelines():
-                running = self._build(name, entry, output, state)
+                running = self._build(name, entry, output, state, chains[name])
                 self._running.append(running)
                 running.start(group)
             log.info("agent started", extra={"pipelines": len(self._running), "pid": os.getpid(), "state": str(state.path)})
@@ -114,13 +117,13 @@ class Daemon:
         revivals = [Revival(running.pipeline, running.delivery, state, self._now).run() for running in self._running]
         return [*revivals, Watch(self._application, state, self._running).run()]
 
-    def _build(self, name: str, entry: Any, output: Any, state: State) -> RunningPipeline:
+    def _build(self, name: str, entry: Any, output: Any, state: State, processors: Sequence[Processor]) -> RunningPipeline:
         application = self._application
         renderer = Renderer(switch=entry.switch, host=socket.gethostname(), channel=entry.channel, series=entry.plugin.series)
         pipeline = Pipeline(
             name,
             source=entry.plugin,
-            processors=application.processors(entry),
+            processors=processors,
             renderer=renderer,
             now=self._now,
             keep_original=entry.keep_original,

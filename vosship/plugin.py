@@ -3,8 +3,9 @@
 It does not configure or run plugins: `config` reads their options, `daemon` runs them.
 
 A plugin is a class with a nested frozen `Options` struct and `__init__(self, options, context)`. The constructor opens
-nothing and touches no file beyond checking that options fit together (it raises ConfigError). No module state: two
-instances know nothing of each other. One entry-point line registers it; it is loaded only when named.
+nothing and touches no file beyond checking that options fit together and, where an operator's table adds fields, reading
+its title line (it raises ConfigError): every command builds every plugin. No module state: two instances know nothing of
+each other. One entry-point line registers it; it is loaded only when named.
 """
 
 from __future__ import annotations
@@ -217,6 +218,43 @@ class Conceals(Protocol):
     """A processor that can make a raw line fit to leave the machine or to be shown."""
 
     def conceal(self, line: bytes) -> bytes: ...
+
+
+@runtime_checkable
+class Loads(Protocol):
+    """A processor that needs more than its options: tables, databases."""
+
+    def load(self) -> None:
+        """Read it all, once, before the first record. Raises ConfigError: nothing is started, and `check` answers no."""
+        ...
+
+
+SHOWN = 10
+"""Things that a notice's sentence names; chosen: what fits a line or two."""
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """What an operator should notice of a processor's work: how often each thing was met, most frequent first."""
+
+    subject: str
+    counts: Mapping[str, int]
+    hint: str = ""
+
+    @property
+    def text(self) -> str:
+        """A sentence that names the most frequent."""
+        named = ", ".join(f"{name} ({count:,})" for name, count in list(self.counts.items())[:SHOWN])
+        more = f", … and {len(self.counts) - SHOWN:,} more" if len(self.counts) > SHOWN else ""
+        return f"{self.subject}: {named}{more}"
+
+
+@runtime_checkable
+class Notices(Protocol):
+    """A processor that can say what a running agent's instances noticed."""
+
+    def notices(self) -> Iterator[Notice]:
+        """Asked of an instance in a process of its own that saw no record and was perhaps not loaded; raises nothing."""
+        ...
 
 
 class StreamSize(msgspec.Struct, frozen=True):

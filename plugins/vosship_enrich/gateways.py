@@ -11,8 +11,9 @@ from pathlib import Path
 
 import msgspec
 
+from vosship.errors import ConfigError
 from vosship.events import Field, Record
-from vosship.plugin import Context, Remark
+from vosship.plugin import Context, Notice, Remark
 from vosship_enrich import numbers
 from vosship_enrich.numbers import CALLEE, CALLER, NO_RULES, Rules
 from vosship_enrich.tables import Table, TableOptions, Watched, declared, headings, wrong
@@ -28,9 +29,6 @@ MAX_PAIRS = 4096
 
 SAVE_S = 1.0
 """Shortest time between two savings of counts that only grew; chosen: a few hundred bytes a second at most."""
-
-SHOWN_UNMATCHED = 10
-"""Ids named in a sentence; chosen: what fits a line."""
 
 
 class Gateway(msgspec.Struct, frozen=True):
@@ -91,8 +89,8 @@ class Known:
 class Gateways:
     """Joins a table of gateways to `callerGatewayId` (incoming) and `calleeGatewayId` (outgoing).
 
-    The constructor reads the table, because a table that cannot be used must stop the start. Later changes are taken
-    up while running; a column that is new then waits for a restart, because the fields are declared by now.
+    The constructor reads the table's title line, for the fields that it declares, and `load` the rest. Later changes are
+    taken up while running; a column that is new then waits for a restart, because the fields are declared by now.
     """
 
     class Options(TableOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,14 +99,17 @@ class Gateways:
     def __init__(self, options: Options, context: Context) -> None:
         self._options, self._context = options, context
         self._headings = headings(options.columns, COLUMNS)
-        self._labels: list[str] | None = None
-        self._table: Watched[Known] = Watched(
-            context.base_dir / options.table, self._load, reload_s=options.reload_s, now=context.now, log=context.log
-        )
+        path = context.base_dir / options.table
+        self._labels = [name for name, _ in self._title(path).labels]
+        self._table: Watched[Known] = Watched(path, self._load, reload_s=options.reload_s, now=context.now, log=context.log)
         self._unmatched: dict[str, int] = {}
         self._unsaved = False
         self._next_save = context.now()
-        self.fields: Sequence[Field] = (*_FIELDS, *numbers.FIELDS, *(_label(name) for name in self._table.value.labels))
+        self.fields: Sequence[Field] = (*_FIELDS, *numbers.FIELDS, *(_label(name) for name in self._labels))
+
+    def load(self) -> None:
+        """Read the table. Raises ConfigError with its file and line."""
+        self._table.load()
 
     def process(self, records: Sequence[Record]) -> None:
         """Set both sides' gateway fields and numbers; ids without a row are counted and otherwise left alone."""
@@ -141,17 +142,22 @@ class Gateways:
         if table.trouble:
             yield Remark("bad", table.trouble, "mend the table; the agent goes on with the old one")
         yield Remark("good", f"{table.path}: {table.value.rows} gateways")
+        for notice in self.notices():
+            yield Remark("warn", notice.text, notice.hint)
+
+    def notices(self) -> Iterator[Notice]:
+        """Which ids a running agent found no row for, less those that have one by now."""
         missing = self._saved()
         if missing:
             worst = sorted(missing, key=lambda name: (-missing[name], name))
-            shown = ", ".join(f"{name or '(others)'} ({missing[name]})" for name in worst[:SHOWN_UNMATCHED])
-            more = f" and {len(worst) - SHOWN_UNMATCHED} more" if len(worst) > SHOWN_UNMATCHED else ""
-            yield Remark("warn", f"gateways without a row: {shown}{more}", f"add them to {table.path}, then `vosship reship`")
+            counts = {name or "(others)": missing[name] for name in worst}
+            yield Notice("gateways without a row", counts, f"add them to {self._table.path}, then `vosship reship`")
+
+    def _title(self, path: Path) -> Table:
+        return Table(path, self._headings, ("id",), delimiter=self._options.delimiter, labels=self._options.labels)
 
     def _load(self, path: Path) -> Known:
-        table = Table(path, self._headings, ("id",), delimiter=self._options.delimiter, labels=self._options.labels)
-        if self._labels is None:
-            self._labels = [name for name, _ in table.labels]
+        table = self._title(path)
         labels = declared(table, self._labels, self._context.log)
         known: dict[str, dict[str, Gateway]] = {side: {} for side in SIDES}
         lines: dict[tuple[str, str], int] = {}
@@ -224,7 +230,10 @@ class Gateways:
                 continue  # gone or half written by a machine that fell: it is written again
             for name, count in found.items():
                 counts[name] = counts.get(name, 0) + count
-        known = self._table.value.sides
+        try:
+            known = self._table.value.sides
+        except ConfigError:
+            return counts  # which ids have a row cannot be told; `check` says why
         return {name: count for name, count in counts.items() if name not in known["caller"] and name not in known["callee"]}
 
 

@@ -29,8 +29,8 @@ Found = dict[str, str | int]
 class Geoip:
     """Adds `geo.*` and `as.*` of `callerIp` and `calleeIp`; private and reserved addresses get nothing.
 
-    The constructor opens the databases, because one that cannot be used must stop the start. Replace a database by
-    renaming a new file over it: it is mapped into memory, and writing into it would change what is being read.
+    `load` opens the databases. Replace one by renaming a new file over it: it is mapped into memory, and writing into it
+    would change what is being read.
     """
 
     class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +50,12 @@ class Geoip:
         self._remembered: dict[str, Found] = {}
         self._readers: tuple[Any, Any] = (None, None)
         self.fields: Sequence[Field] = _FIELDS
+
+    def load(self) -> None:
+        """Open the databases. Raises ConfigError at the option that names the one that cannot be used."""
+        for watched in (self._city, self._asn):
+            if watched is not None:
+                watched.load()
 
     def process(self, records: Sequence[Record]) -> None:
         """Set what the databases know of both addresses."""

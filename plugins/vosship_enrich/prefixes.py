@@ -38,7 +38,7 @@ class Prefixes:
     """Finds `callee.destination` by the longest prefix of the number as billed, and the countries of both sides.
 
     The country comes from the number as sent out, and from the one as billed where that has none. The constructor reads
-    the deck, because a deck that cannot be used must stop the start; later changes are taken up while running.
+    the deck's title line, for the fields that it declares, and `load` the rest; later changes are taken up while running.
     """
 
     class Options(TableOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,14 +54,19 @@ class Prefixes:
         self._zone = ZoneInfo(context.timezone)
         self._headings = headings(options.columns, COLUMNS)
         self._countries = Countries()
-        self._labels: list[str] | None = None
+        self._labels: list[str] = []
         self._deck: Watched[Deck[Found]] | None = None
         if options.table:
             path = context.base_dir / options.table
+            self._labels = [name for name, _ in self._title(path).labels]
             self._deck = Watched(path, self._load, reload_s=options.reload_s, now=context.now, log=context.log)
-        names: Sequence[str] = self._labels or ()
-        labels = [Field(name=name, type="keyword", description="From the row of the rate deck.") for name in names]
+        labels = [Field(name=name, type="keyword", description="From the row of the rate deck.") for name in self._labels]
         self.fields: Sequence[Field] = (*numbers.FIELDS, *_FIELDS, *labels)
+
+    def load(self) -> None:
+        """Read the deck. Raises ConfigError with its file and line."""
+        if self._deck is not None:
+            self._deck.load()
 
     def process(self, records: Sequence[Record]) -> None:
         """Set destination, the prefix that matched and the countries; tag `country_mismatch` where deck and number differ."""
@@ -108,12 +113,12 @@ class Prefixes:
             yield Remark("bad", watched.trouble, "mend the table; the agent goes on with the old one")
         yield Remark("good", f"{watched.path}: {len(watched.value)} prefixes")
 
+    def _title(self, path: Path) -> Table:
+        required = ("prefix", "destination")
+        return Table(path, self._headings, required, delimiter=self._options.delimiter, labels=self._options.labels)
+
     def _load(self, path: Path) -> Deck[Found]:
-        table = Table(
-            path, self._headings, ("prefix", "destination"), delimiter=self._options.delimiter, labels=self._options.labels
-        )
-        if self._labels is None:
-            self._labels = [name for name, _ in table.labels]
+        table = self._title(path)
         labels = declared(table, self._labels, self._context.log)
         builder = Builder(len(labels))
         prefix_at, destination_at, country_at, valid_at = (table.place(name) for name in COLUMNS)

@@ -145,10 +145,10 @@ def declared(table: Table, names: Sequence[str], log: logging.Logger) -> list[tu
 
 
 class Watched(Generic[T]):
-    """What was loaded from a file, loaded again when the file changes.
+    """What is loaded from a file, loaded again when the file changes.
 
-    The first load happens in the constructor and raises what `load` raises. Later ones run in a thread of their own,
-    started by `look` at most every `reload_s`; the thing is exchanged whole. A file that cannot be loaded leaves the
+    The constructor leaves the file alone: `load` loads it, or else the first use does. Later loads run in a thread of their
+    own, started by `look` at most every `reload_s`; the thing is exchanged whole. A file that cannot be loaded leaves the
     old thing in place, is logged once per change of the file, and stays in `trouble` until a good one comes.
     """
 
@@ -158,10 +158,24 @@ class Watched(Generic[T]):
         self.path = path
         self.trouble = ""
         self._load, self._now, self._log, self._reload_s = load, now, log, reload_s
-        self._seen = _signature(path)
-        self._next_look = now() + reload_s
+        self._seen = (0, 0, 0)
+        self._next_look = float("inf")  # nothing is loaded that could be out of date
         self._loader: threading.Thread | None = None
-        self.value: T = load(path)
+        self._value: T | None = None
+
+    def load(self) -> None:
+        """Load the file now. Raises ConfigError."""
+        seen = _signature(self.path)
+        self._value = self._load(self.path)
+        self._seen, self._next_look = seen, self._now() + self._reload_s
+
+    @property
+    def value(self) -> T:
+        """What was loaded last. Raises ConfigError when nothing was yet and it cannot be."""
+        if self._value is None:
+            self.load()
+            assert self._value is not None
+        return self._value
 
     def look(self) -> bool:
         """Start loading when the file has changed; cheap when it is not yet time. True while a load is under way."""
@@ -188,7 +202,7 @@ class Watched(Generic[T]):
 
     def _again(self) -> None:
         try:
-            self.value = self._load(self.path)
+            self._value = self._load(self.path)
         except ConfigError as error:
             self.trouble = error.message
             self._log.error("table not reloaded, the old one stays", extra={"file": str(self.path), "reason": error.message})

@@ -49,24 +49,23 @@ def examine(application: Application) -> Iterator[tuple[str, Remark]]:
     """Every remark with the part of the configuration it is about."""
     from vosship.commands.newest import examine_newest
     from vosship.errors import VosshipError
-    from vosship.plugin import Checks, Remark
+    from vosship.plugin import Checks, Loads, Remark
 
     config = application.config
     yield "configuration", Remark("good", f"{config.file} is valid: switch {config.switch}, zone {config.timezone}")
     yield from _parameters(config.switch_parameters)
     parts = [(f"inputs.{entry.name}", entry.plugin) for entry in application.inputs.values()]
-    first = next(iter(application.inputs.values()))
-    parts += [
-        (f"processors.{item.name}", plugin) for item, plugin in zip(config.processors, application.processors(first), strict=True)
-    ]
+    parts += application.examined()
     parts += [(f"outputs.{entry.name}", entry.plugin) for entry in application.outputs.values()]
     for part, plugin in parts:
-        if isinstance(plugin, Checks):
-            try:
+        try:
+            if isinstance(plugin, Loads):
+                plugin.load()
+            if isinstance(plugin, Checks):
                 for remark in plugin.check():
                     yield part, remark
-            except VosshipError as error:
-                yield part, Remark("bad", error.message, error.hint)
+        except VosshipError as error:
+            yield part, Remark("bad", error.message, error.hint)
     for entry in application.inputs.values():
         for remark in examine_newest(application, entry):
             yield f"inputs.{entry.name}", remark
