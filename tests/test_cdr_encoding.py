@@ -2,19 +2,20 @@
 
 import json
 import random
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import mmdb_writer
 from vosship import config
 from vosship.application import Application
 from vosship.documents import Renderer
 from vosship.events import Block, Stream
 from vosship.pipeline import Pipeline
 from vosship_switch.simulation import Settings, Simulation
+from vosship_switch.traffic import Traffic
 
 NAME = "2026042612.txt"
 REGULAR = (
@@ -79,16 +80,49 @@ def both(blocks, processors="[cdr, codes]"):
 def test_a_switchs_traffic_is_the_same_both_ways(tmp_path):
     """20,000 simulated calls, with Chinese gateways, empty columns and technical prefixes; most take the quick way."""
     Simulation(Settings(directory=tmp_path, calls=20_000, start_ms=1_777_183_200_000, seed=3), told=None).run()
-    blocks = []
-    for file in sorted(Path(tmp_path).iterdir()):
+    quick, slow, taken = both(blocks_of(tmp_path))
+    assert quick == slow
+    assert taken > 18_000
+
+
+def enriching(place):
+    """A chain with tables: gateways with rules and labels that differ, a deck whose countries partly disagree."""
+    traffic = Traffic(3)
+    rows = [f"{each.name},N {each.name},{each.account},,{each.tech_prefix},a" for each in traffic.customers[1:]]
+    rows += [f'{each.name},"N ""{each.name}",,V,{each.prefix},b' for each in traffic.vendors[1:]]
+    (place / "g.csv").write_text("\n".join(["id,name,customer,vendor,strip_callee,region", *rows, "IN,In,,,222#,a"]) + "\n")
+    (place / "d.csv").write_text("prefix,destination,country,region\n880,Bangladesh,BD,z\n44,UK,FR,\n88017,GP,,y\n")
+    asn = mmdb_writer.write(place / "asn.mmdb", "GeoLite2-ASN", {"8.8.8.0/24": {"autonomous_system_number": 15169}})
+    tables = f"{{type: gateways, table: '{place}/g.csv'}}, {{type: prefixes, table: '{place}/d.csv'}}"
+    return f"[cdr, codes, {tables}, {{type: geoip, asn: '{asn}'}}]"
+
+
+def blocks_of(folder):
+    """The directory's files in blocks of 700 lines."""
+    found = []
+    for file in sorted(folder.iterdir()):
         lines, offset = file.read_bytes().split(b"\n")[:-1], 0
         for start in range(0, len(lines), 700):
-            part = block(lines[start : start + 700], offset, file.name)
-            blocks.append(part)
-            offset = part.end
-    quick, slow, taken = both(blocks)
+            found.append(block(lines[start : start + 700], offset, file.name))
+            offset = found[-1].end
+    return found
+
+
+@pytest.mark.parametrize("chain", ["[cdr, codes, prefixes]", "[cdr, prefixes]", "with tables"])
+def test_enriched_traffic_is_the_same_both_ways(tmp_path, chain):
+    """The same with names, labels, destinations and countries."""
+    chain = enriching(tmp_path) if chain == "with tables" else chain
+    Simulation(Settings(directory=tmp_path / "cdr", calls=20_000, start_ms=1_777_183_200_000, seed=3), told=None).run()
+    public = [line.replace(b"10.0.0.2", b"8.8.8.8") for line in SETTLING]
+    settled = block(SETTLING, name="2026042700.txt")
+    blocks = [*blocks_of(tmp_path / "cdr"), settled, block(public, settled.end, "2026042700.txt")]
+    quick, slow, taken = both(blocks, chain)
     assert quick == slow
-    assert taken > 16_000
+    assert taken > 18_000
+    if "table" in chain:
+        bodies = [body for prepared in quick for _, _, body in prepared[0]]
+        assert any("country_mismatch" in body.get("tags", ()) for body in bodies)
+        assert any("callee.as.number" in body for body in bodies)
 
 
 COLUMNS = st.one_of(
@@ -99,20 +133,21 @@ COLUMNS = st.one_of(
 )
 
 
+@pytest.mark.parametrize("chain", ["[cdr, codes]", "[cdr, codes, prefixes]"])
 @settings(max_examples=300, deadline=None)
 @given(
     changes=st.lists(st.tuples(st.integers(0, 18), COLUMNS), max_size=3),
     end=st.sampled_from([b"", b"\r", b"|", b"|x", b"\xff", b"\x00"]),
     unterminated=st.booleans(),
 )
-def test_any_line_is_the_same_both_ways(changes, end, unterminated):
+def test_any_line_is_the_same_both_ways(chain, changes, end, unterminated):
     """Whatever stands in a column or behind the line, the quick way gives what the processors give, or leaves it to them."""
     columns = REGULAR.format(hold=21_049).split("|")
     for place, text in changes:
         columns[place] = text
     line = "|".join(columns).encode("utf-8", "surrogatepass").replace(b"\n", b" ") + end
     settled = block(SETTLING)
-    quick, slow, taken = both([settled, block([SETTLING[0], line, SETTLING[1]], settled.end, unterminated=unterminated)])
+    quick, slow, taken = both([settled, block([SETTLING[0], line, SETTLING[1]], settled.end, unterminated=unterminated)], chain)
     assert quick == slow
     assert taken or changes or end
 
@@ -122,7 +157,8 @@ def test_a_settled_streams_regular_lines_take_the_quick_way():
     settled = block(SETTLING)
     assert both([settled, block(SETTLING, settled.end)])[2] == len(SETTLING)
     assert pipeline("[{type: cdr, rounding: {rule: threshold, value_ms: 50}}, codes]")._encoder is None
-    assert pipeline("[cdr, codes, prefixes]")._encoder is None
+    assert pipeline("[cdr, codes, {type: privacy, numbers: {rule: drop}}]")._encoder is None
+    assert pipeline("[cdr, codes, prefixes]")._encoder is not None
     assert pipeline(keep_original=True)._encoder is None
     assert pipeline("[cdr]")._encoder is not None
 

@@ -67,13 +67,13 @@ class Renderer:
             index = indices.get(record.day) or self._index(record)
             if not index:
                 continue
-            if record.json:
+            fields = record.fields
+            if record.json and not fields:
                 body = f'{shared_text}{record.json},"log.offset":{offset}}}'.encode()
             else:
-                fields = record.fields
                 fields["log.offset"] = offset
                 try:
-                    body = shared + encode(fields)[1:]
+                    body = (f"{shared_text}{record.json},".encode() if record.json else shared) + encode(fields)[1:]
                 except orjson.JSONEncodeError as error:
                     record.reject("unencodable", str(error))
                     continue

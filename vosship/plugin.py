@@ -99,13 +99,28 @@ class Processor(Protocol):
     def process(self, records: Sequence[Record]) -> None: ...
 
 
+@runtime_checkable
+class Adds(Protocol):
+    """A processor that only adds: it reads no field but `reads`, leaves them as they are, and may append to `tags`; for speed alone.
+
+    A line encoder then gives it records that hold nothing else, instead of stopping short of it. `reads` may name fields that
+    it or a processor before it adds.
+    """
+
+    reads: frozenset[str]
+    fields: Sequence[Field]
+
+    def process(self, records: Sequence[Record]) -> None: ...
+
+
 class LineEncoder(Protocol):
     """Takes regular lines past a whole chain of processors, straight to JSON."""
 
     def encode(self, records: Sequence[Record]) -> Sequence[Record]:
         """Set `json`, `day` and `at` of each record that is regular, and return the others, in order, for the chain.
 
-        The records are fresh and of one block. What is set must equal, member for member, what the chain would give.
+        The records are fresh and of one block. What is set must equal, member for member, what the chain would give:
+        `json` and, besides, what is left in `fields`. A record may be given its fate too.
         """
         ...
 

@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 
 from vosship.errors import FatalError
 from vosship.events import Block, Field, Record
-from vosship.plugin import Context, LineEncoder, Processor
+from vosship.plugin import Adds, Context, LineEncoder, Processor
 from vosship_cdr import pipe
 from vosship_cdr.codes import Codes
-from vosship_cdr.encoding import PipeEncoder
+from vosship_cdr.encoding import TEXTS, PipeEncoder
 from vosship_cdr.layout import LAYOUTS, PIPE, Layout, LayoutName, fields
 from vosship_cdr.lines import UnreadableError, Values, build
 from vosship_cdr.options import CdrOptions
@@ -78,10 +78,18 @@ class Cdr:
             self._check_unit(state, block, records)
 
     def encoder(self, following: Sequence[Processor]) -> LineEncoder | None:
-        """Straight to JSON, where no processor but `codes` follows and nothing but the line's own columns is asked for."""
-        if self._values.rounding is not None or len(following) > 1 or (following and type(following[0]) is not Codes):
-            return None
-        return PipeEncoder(self, following[0] if following else None)
+        """Straight to JSON, where only `codes` and processors that add follow, and nothing but the line's columns is asked for."""
+        codes = following[0] if following and type(following[0]) is Codes else None
+        adding: list[Adds] = []
+        readable = set(TEXTS)
+        encoded = {field.name for field in (*self.fields, *(codes.fields if codes else ()))} - {"tags"}
+        for processor in following[1:] if codes else following:
+            own = {field.name for field in processor.fields}
+            if not isinstance(processor, Adds) or own & encoded or not processor.reads <= readable | own:
+                return None
+            adding.append(processor)
+            readable |= own
+        return PipeEncoder(self, codes, adding) if self._values.rounding is None else None
 
     def regular(self, block: Block, records: Sequence[Record]) -> StreamState | None:
         """The stream's state, when nothing is left to be found out of it and its lines are the pipe's nineteen columns."""

@@ -96,6 +96,8 @@ class Gateways:
     class Options(TableOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """What `gateways` takes."""
 
+    reads = numbers.READS | {"callerGatewayId", "calleeGatewayId"}
+
     def __init__(self, options: Options, context: Context) -> None:
         self._options, self._context = options, context
         self._headings = headings(options.columns, COLUMNS)

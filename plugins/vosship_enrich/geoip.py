@@ -41,6 +41,8 @@ class Geoip:
         language: Annotated[str, Meta(description="language of city names, as the database spells it", min_length=1)] = "en"
         reload_s: Annotated[float, Meta(description="how often to look whether a database has changed", gt=0)] = 60.0
 
+    reads = frozenset({"callerIp", "calleeIp"})
+
     def __init__(self, options: Options, context: Context) -> None:
         if not options.city and not options.asn:
             raise ConfigError("no database is named", hint="give `city`, `asn` or both")

@@ -107,6 +107,9 @@ class Side(msgspec.Struct, frozen=True):
 CALLER = Side("callerE164", "callerAccessE164", "callerToGatewayE164", "caller.number", "caller.number_sent")
 CALLEE = Side("calleeE164", "calleeAccessE164", "calleeToGatewayE164", "callee.number", "callee.number_sent")
 
+READS = frozenset(name for side in (CALLER, CALLEE) for name in (side.billed, side.received, side.sent))
+"""What `reduce` looks at."""
+
 FIELDS: tuple[Field, ...] = tuple(
     field
     for name in ("caller", "callee")

@@ -49,6 +49,8 @@ class Prefixes:
             str, Meta(description="how `valid_from` is written, as for strptime (default: ISO, 2026-05-01 or 2026-05-01 06:00)")
         ] = ""
 
+    reads = numbers.READS | {field.name for field in numbers.FIELDS}
+
     def __init__(self, options: Options, context: Context) -> None:
         self._options, self._context = options, context
         self._zone = ZoneInfo(context.timezone)
