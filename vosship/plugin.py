@@ -101,7 +101,7 @@ class Processor(Protocol):
 
 @runtime_checkable
 class Adds(Protocol):
-    """A processor that only adds: it reads no field but `reads`, leaves them as they are, and may append to `tags`; for speed alone.
+    """A processor that only adds: it reads no field but `reads`, leaves them as they are, and may append to `tags`: for speed.
 
     A line encoder then gives it records that hold nothing else, instead of stopping short of it. `reads` may name fields that
     it or a processor before it adds.
