@@ -52,8 +52,12 @@ class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
     since: float = 0.0
 
 
-def list_lines(application: Application, choice: Choice, limit: int | None = None) -> Iterator[DeadLine]:
-    """The chosen dead lines, oldest entry first. Opens the state read-only."""
+def list_lines(application: Application, choice: Choice, limit: int | None = None, *, raw: bool = False) -> Iterator[DeadLine]:
+    """The chosen dead lines, oldest entry first. Opens the state read-only.
+
+    Unless `raw`, lines and details (which may quote a value) are concealed by the configured privacy rules.
+    """
+    conceal = _as_it_is if raw else application.concealed
     with reading(application.config.data_dir / STATE_FILE) as db:
         if db is None:
             return
@@ -63,11 +67,16 @@ def list_lines(application: Application, choice: Choice, limit: int | None = Non
             values.append(choice.pipeline)
         ask = f"SELECT id, pipeline, path, offset, reason, at, line, detail FROM dead WHERE 1{where} ORDER BY id LIMIT ?"
         for row in db.execute(ask, [*values, -1 if limit is None else limit]):
-            yield _shaped(row)
+            yield _shaped(row, conceal)
 
 
-def _shaped(row: Sequence[Any]) -> DeadLine:
+def _as_it_is(line: bytes) -> bytes:
+    return line
+
+
+def _shaped(row: Sequence[Any], conceal: Callable[[bytes], bytes]) -> DeadLine:
     number, pipeline, path, offset, reason, at, line, detail = row
+    detail, line = conceal(detail.encode()).decode(errors="replace"), conceal(line)
     shaped = DeadLine(number, pipeline, path, offset, reason, utc_text(at), detail=detail)
     try:
         shaped.line = line.decode("utf-8")

@@ -269,4 +269,8 @@ def _complete_until(
 
 def as_json(application: Application, pipelines: Sequence[PipelineStatus]) -> dict[str, Any]:
     """What `status --json` prints."""
-    return {"switch": application.config.switch, "pipelines": pipelines}
+    notices = [
+        {"part": part, "subject": notice.subject, "counts": notice.counts, "text": notice.text, "hint": notice.hint}
+        for part, notice in application.notices()
+    ]
+    return {"switch": application.config.switch, "pipelines": pipelines, "notices": notices}

@@ -6,6 +6,7 @@ It reads nothing, sends nothing and moves no position: `delivery` does.
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -96,8 +97,8 @@ class Pipeline:
                 alive = [record for record in alive if not record.fate]
         except VosshipError:
             raise
-        except Exception:
-            log.exception("processor failed on a block, running its lines one by one", extra={"file": block.stream.path})
+        except Exception as error:  # noqa: BLE001  # whatever a plugin raises costs single lines, not the pipeline
+            _report("processor failed on a block, running its lines one by one", block, error)
             records = self._one_by_one(block)
         living = [record for record in records if not record.fate]
         if self._finish:
@@ -133,10 +134,16 @@ class Pipeline:
                     processor.process([record])
                 except VosshipError:
                     raise
-                except Exception as error:
-                    log.exception("processor failed on a line, it is set aside", extra={"file": block.stream.path})
+                except Exception as error:  # noqa: BLE001  # as above
+                    _report("processor failed on a line, it is set aside", block, error)
                     record.reject(f"bug_in_{type(processor).__name__.lower()}", f"{type(error).__name__}: {error}")
         return records
+
+
+def _report(phrase: str, block: Block, error: Exception) -> None:
+    """Log a bug and where it is, without the exception's words, which may quote a number: the dead line's detail keeps them."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    log.error(phrase, extra={"file": block.stream.path, "error": type(error).__name__, "traceback": where})
 
 
 def records_of(block: Block) -> list[Record]:

@@ -30,7 +30,8 @@ BATCH = 2000
 class Copy(msgspec.Struct, gc=False):
     """One call as one source has it: `fields` as a document would hold them, with switch, channel, file and offset.
 
-    A line that cannot be read has a `reason`, and fields only for its place; `line` is what an input read, without newline.
+    A line that cannot be read has a `reason`, and fields only for its place; `line` is what an input read, without newline,
+    and of a line that cannot be read, which is kept to be shown, what the privacy rules leave.
     """
 
     fields: dict[str, Any]
@@ -182,7 +183,7 @@ class Reading:
         for record in records:
             if record.fate:
                 if record.fate == "dead" and near and not self._filtered:
-                    found.append(Copy(self._place(record, path), record.reason, record.line))
+                    found.append(Copy(self._place(record, path), record.reason, self._pipeline.concealed(record.line)))
                 continue
             fields = record.fields
             at = fields.get(column, "")

@@ -149,6 +149,7 @@ class Gateways:
 
     def notices(self) -> Iterator[Notice]:
         """Which ids a running agent found no row for, less those that have one by now."""
+        self._table.look()
         missing = self._saved()
         if missing:
             worst = sorted(missing, key=lambda name: (-missing[name], name))

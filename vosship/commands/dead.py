@@ -85,15 +85,16 @@ def list_(config_path: str | None, as_json: bool, limit: int | None, **choosing:
 @command.command("show", epilog="\b\nExamples:\n  vosship dead show 17\n  vosship dead show --file 2026042612.txt --json")
 @_choosing
 @json_option
-def show(config_path: str | None, as_json: bool, **choosing: Any) -> int:
-    """Everything kept of dead lines, the raw line included (it is personal data); exit 3 when an id is not among them."""
+@click.option("--raw", is_flag=True, help="The line as the switch wrote it, whatever `privacy` says.")
+def show(config_path: str | None, as_json: bool, raw: bool, **choosing: Any) -> int:
+    """Everything kept of dead lines, the line itself under the `privacy` rules; exit 3 when an id is not among them."""
     import msgspec
 
     from vosship.application import Application
     from vosship.deadletters import list_lines
 
     missing = set(choosing["ids"])
-    for line in list_lines(Application.load(config_path), _choice(**choosing)):
+    for line in list_lines(Application.load(config_path), _choice(**choosing), raw=raw):
         missing.discard(line.id)
         if as_json:
             click.echo(msgspec.json.encode(line).decode())

@@ -38,6 +38,7 @@ ONE_OF = ("number", "caller", "callee", "caller_gateway", "callee_gateway", "ip"
 @click.option("--at", "at", default="", metavar="TIME", help="A moment of the call, instead of a window; with --id its date.")
 @click.option("--within-s", type=click.FloatRange(1), default=3600.0, show_default=True, help="Look so far around --at.")
 @click.option("--archive", "archives", multiple=True, type=click.Path(file_okay=False, path_type=Path), help="Look here too.")
+@click.option("--raw", is_flag=True, help="The raw line as the switch wrote it, whatever `privacy` says.")
 @click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path), help="Write one page that can be sent.")
 def command(as_json: bool, **options: Any) -> int:
     """All copies of a call, its raw line read again, who hung up and why, and what may bend each claim.
@@ -168,7 +169,8 @@ class _Gathering(AskingSources):
         for found in reread(self.application, path, offset, self._options["archives"]):
             known = identify(switch, found.base, found.offset, found.line)
             proved = known == copy.id
-            raw = Raw(found.path, found.offset, found.line.decode("utf-8", "backslashreplace"), known, proved)
+            line = found.line if self._options["raw"] else self.application.concealed(found.line)
+            raw = Raw(found.path, found.offset, line.decode("utf-8", "backslashreplace"), known, proved)
             if copy.raw is None or proved:
                 copy.raw = raw
             if proved:

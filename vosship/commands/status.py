@@ -121,6 +121,8 @@ def _show(application: Application, pipelines: Sequence[PipelineStatus], show_fi
             for file in shown:
                 files.add_row(file.name, *_counts(file, "size", "offset", *COUNTS))
             show(files)
+    for _, notice in application.notices():
+        click.echo(f"{notice.text} ({notice.hint})" if notice.hint else notice.text)
 
 
 def _table(title: str, first: str, *columns: str) -> Table:
