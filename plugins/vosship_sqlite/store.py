@@ -2,8 +2,7 @@
 
 It does not know tables or queries: `writer`, `reader` and `figures` do.
 
-Measured 2026-11-20 on 2 cores with `python benchmarks/embedded_store.py DIRECTORY --calls 1000000`: 14 us of CPU a call,
-41,000 calls/s beside five other busy processes; in that million a number is found in 9 ms, one that is absent in 8 ms.
+What it costs is in docs/search.md, measured by `python -m benchmarks.embedded_store`.
 """
 
 from __future__ import annotations
