@@ -5,6 +5,7 @@ It reads nothing before the comparison does.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -78,9 +79,11 @@ def _plain(application: Application, sources: Sequence[Source], window: Window, 
     plain = {size.stream.path: size for size in wanted if _is_plain(size)}
     files = [PlainFile(path, size.size, _local(size.stream, zone)) for path, size in plain.items()]
     others = [size.stream.name for size in wanted if size.stream.path not in plain]
-    reading = Reading(application, entry, window, filters)
+    # Made when it is first needed: its processors load their tables, and whole files of regular lines need none.
+    made = functools.cache(lambda: Reading(application, entry, window, filters))
 
     def parse(file: PlainFile, head: bytes, groups: Iterator[Sequence[tuple[int, bytes]]]) -> Iterator[list[Copy]]:
+        reading = made()
         stream = plain[file.path].stream
         reading.copies(Block(stream, 0, len(head), head, b"", {}))
         for places in groups:
