@@ -267,6 +267,8 @@ def test_gateways_without_a_row_are_counted_and_listed(tmp_path: Path) -> None:
     unknown = record(calleeGatewayId="V8")
     gateways.process([record(callerGatewayId="CS1", calleeGatewayId="V9"), record(calleeGatewayId="V9"), unknown])
     assert gateways.unmatched() == {"V9": 2, "V8": 1}
+    assert not (tmp_path / "data").exists(), "only the agent's records count, and it says when"
+    gateways.keep()
     assert not any(name.startswith(("caller.gateway", "callee.gateway")) for name in unknown.fields)
     texts = [remark.text for remark in processor("gateways", tmp_path, clock, table="g.csv").check()]
     assert "gateways without a row: V9 (2), V8 (1)" in texts

@@ -113,6 +113,24 @@ def test_status_names_ids_without_a_row(tmp_path: Path, ask: Ask) -> None:
     assert (code, sentence in out) == (0, True), "a table that cannot be read hides nothing"
 
 
+def test_counts_of_ids_go_on_with_the_next_run_and_only_runs_count(tmp_path: Path, ask: Ask) -> None:
+    """What another command reads again is not counted again; what the next agent reads is."""
+
+    def counts() -> dict[str, int]:
+        (notice,) = json.loads(ask("status", "--json")[1])["notices"]
+        return dict(notice["counts"])
+
+    write(tmp_path, TABLES, [CALL.format("CS1", "V1")] * 3)
+    assert ask("run", "--once")[0] == 0
+    for words in (["reship"], ["reconcile", "--left", "cdr", "--right", "store"]):
+        assert ask(*words, "--day", "2026-04-26")[0] == 0
+    assert counts() == {"V1": 3}
+    with (tmp_path / "cdr" / "2026042612.txt").open("a", encoding="utf-8") as file:
+        file.write(CALL.format("CS1", "V1") + "\n" + CALL.format("CS1", "V2") + "\n")
+    assert ask("run", "--once")[0] == 0
+    assert counts() == {"V1": 4, "V2": 1}
+
+
 def damaged(base: Path) -> list[str]:
     """A good call and lines that are dead, with numbers in them and in what is said of them."""
     good = CALL.format("CS1", "CS1")

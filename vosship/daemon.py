@@ -21,7 +21,7 @@ from vosship.delivery import Delivery
 from vosship.documents import Renderer
 from vosship.errors import Exit, FatalError, VosshipError
 from vosship.pipeline import Pipeline
-from vosship.plugin import Opens, Processor, Until
+from vosship.plugin import Notices, Opens, Processor, Until
 from vosship.revival import Answer, Request, Revival
 from vosship.running import RunningPipeline
 from vosship.state import State
@@ -31,6 +31,10 @@ log = logging.getLogger("vosship.daemon")
 
 STOP_GIVE_UP_S = 0.0
 """Once stopping, an output that does not answer is not waited for: what is unsettled is sent again next time."""
+
+
+KEEP_EVERY_S = 5.0
+"""How often what processors noticed is written down for `status`; chosen: a small file each time, soon enough to follow."""
 
 
 class Daemon:
@@ -66,6 +70,7 @@ class Daemon:
                 raise _first(group) from None
             return self._verdict()
         finally:
+            _keep_notices(chains)
             for plugin in reversed(opened):
                 await plugin.close()
             for running in self._running:
@@ -104,18 +109,18 @@ class Daemon:
                 self._running.append(running)
                 running.start(group)
             log.info("agent started", extra={"pipelines": len(self._running), "pid": os.getpid(), "state": str(state.path)})
-            side = [group.create_task(task) for task in self._side_tasks(state)]
+            side = [group.create_task(task) for task in self._side_tasks(state, chains)]
             stopper = group.create_task(self._stop_when_told())
             for running in self._running:
                 await running.finished.wait()
             for task in [*side, stopper]:
                 task.cancel()
 
-    def _side_tasks(self, state: State) -> list[Any]:
+    def _side_tasks(self, state: State, chains: Mapping[str, Sequence[Processor]]) -> list[Any]:
         if self._until == "now":
             return []
         revivals = [Revival(running.pipeline, running.delivery, state, self._now).run() for running in self._running]
-        return [*revivals, Watch(self._application, state, self._running).run()]
+        return [*revivals, _keeping_notices(chains), Watch(self._application, state, self._running).run()]
 
     def _build(self, name: str, entry: Any, output: Any, state: State, processors: Sequence[Processor]) -> RunningPipeline:
         application = self._application
@@ -190,6 +195,19 @@ class Daemon:
         if failures:
             raise _joined(failures)
         return Exit.ANSWER_IS_NO if counts["dead"] or counts["lost_bytes"] else Exit.DONE
+
+
+async def _keeping_notices(chains: Mapping[str, Sequence[Processor]]) -> None:
+    while True:
+        await asyncio.sleep(KEEP_EVERY_S)
+        _keep_notices(chains)
+
+
+def _keep_notices(chains: Mapping[str, Sequence[Processor]]) -> None:
+    for chain in chains.values():
+        for processor in chain:
+            if isinstance(processor, Notices):
+                processor.keep()
 
 
 def leave_at_once() -> None:

@@ -265,7 +265,11 @@ class Notice(msgspec.Struct, frozen=True):
 
 @runtime_checkable
 class Notices(Protocol):
-    """A processor that can say what a running agent's instances noticed."""
+    """A processor that can say what the agent's instances noticed."""
+
+    def keep(self) -> None:
+        """Write down what was noticed so far. The agent asks for it now and then and at its end; nobody else's records count."""
+        ...
 
     def notices(self) -> Iterator[Notice]:
         """Asked of an instance in a process of its own that saw no record and was perhaps not loaded; raises nothing."""

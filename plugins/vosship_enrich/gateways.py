@@ -6,6 +6,7 @@ It does not look numbers up: `prefixes`, configured after it, does.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -26,9 +27,6 @@ MAX_UNMATCHED = 1000
 
 MAX_PAIRS = 4096
 """Pairs of gateways remembered, about 3 MB; chosen: a switch has a few hundred, and hostile ids must not grow the memory."""
-
-SAVE_S = 1.0
-"""Shortest time between two savings of counts that only grew; chosen: a few hundred bytes a second at most."""
 
 
 class Gateway(msgspec.Struct, frozen=True):
@@ -106,12 +104,12 @@ class Gateways:
         self._table: Watched[Known] = Watched(path, self._load, reload_s=options.reload_s, now=context.now, log=context.log)
         self._unmatched: dict[str, int] = {}
         self._unsaved = False
-        self._next_save = context.now()
         self.fields: Sequence[Field] = (*_FIELDS, *numbers.FIELDS, *(_label(name) for name in self._labels))
 
     def load(self) -> None:
-        """Read the table. Raises ConfigError with its file and line."""
+        """Read the table, and go on with the counts of the agent before. Raises ConfigError with the table's file and line."""
         self._table.load()
+        self._unmatched = self._without_row(self._read(self._file()))
 
     def process(self, records: Sequence[Record]) -> None:
         """Set both sides' gateway fields and numbers; ids without a row are counted and otherwise left alone."""
@@ -129,12 +127,24 @@ class Gateways:
                 self._miss(name)
             caller.reduce(fields, pair.caller_incoming, pair.caller_outgoing)
             callee.reduce(fields, pair.callee_incoming, pair.callee_outgoing)
-        if self._unsaved:
-            self._save()
 
     def unmatched(self) -> Mapping[str, int]:
-        """How many times each id without a row was seen by this instance; under "" those past the first thousand."""
+        """How many times each id without a row was seen; under "" those past the first thousand."""
         return self._unmatched
+
+    def keep(self) -> None:
+        """Leave the counts for `check` and `status`, which run in processes of their own."""
+        if not self._unsaved:
+            return
+        self._unsaved = False
+        path = self._file()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(f".{id(self)}.tmp")
+            partial.write_bytes(msgspec.json.encode(self._unmatched))
+            partial.replace(path)
+        except OSError as error:
+            self._context.log.warning("counts not saved", extra={"file": str(path), "reason": error.strerror})
 
     def check(self) -> Iterator[Remark]:
         """What the table holds, whether it can still be read, and which ids a running agent found no row for."""
@@ -196,47 +206,35 @@ class Gateways:
 
     def _miss(self, name: str) -> None:
         unmatched = self._unmatched
-        if name not in unmatched:
-            if len(unmatched) >= MAX_UNMATCHED:
-                name = ""
-            else:
-                self._next_save = 0.0  # a new id is not lost, however soon the agent ends
+        if name not in unmatched and len(unmatched) >= MAX_UNMATCHED:
+            name = ""
         unmatched[name] = unmatched.get(name, 0) + 1
         self._unsaved = True
 
     def _file(self) -> Path:
-        """Where the counts are left for `check` and `status`, which run in processes of their own; one a switch and channel."""
+        """Where the counts are left; one a switch and channel."""
         name = re.sub(r"[^\w.-]", "_", f"{self._context.switch}-{self._context.channel}")
         return self._context.data_dir / f"unmatched-{name}.json"
 
-    def _save(self) -> None:
-        now = self._context.now()
-        if now < self._next_save:
-            return
-        self._next_save = now + SAVE_S
-        path = self._file()
+    @staticmethod
+    def _read(path: Path) -> dict[str, int]:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f".{id(self)}.tmp")
-            partial.write_bytes(msgspec.json.encode(self._unmatched))
-            partial.replace(path)
-        except OSError as error:
-            self._context.log.warning("counts not saved", extra={"file": str(path), "reason": error.strerror})
-        self._unsaved = False
+            return msgspec.json.decode(path.read_bytes(), type=dict[str, int])
+        except (OSError, msgspec.DecodeError):
+            return {}  # not there, or half written by a machine that fell: it is written again
 
     def _saved(self) -> dict[str, int]:
-        counts: dict[str, int] = {}
+        counts: Counter[str] = Counter()
         for path in self._context.data_dir.glob("unmatched-*.json"):
-            try:
-                found = msgspec.json.decode(path.read_bytes(), type=dict[str, int])
-            except (OSError, msgspec.DecodeError):
-                continue  # gone or half written by a machine that fell: it is written again
-            for name, count in found.items():
-                counts[name] = counts.get(name, 0) + count
+            counts.update(self._read(path))
+        return self._without_row(counts)
+
+    def _without_row(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """Those counts whose id has still no row."""
         try:
             known = self._table.value.sides
         except ConfigError:
-            return counts  # which ids have a row cannot be told; `check` says why
+            return dict(counts)  # which ids have a row cannot be told; `check` says why
         return {name: count for name, count in counts.items() if name not in known["caller"] and name not in known["callee"]}
 
 
