@@ -191,13 +191,13 @@ def test_a_day_of_an_older_mapping_gets_the_missing_field_and_nothing_else(searc
     """Points of an older vosship cannot be taken away again: only what is missing is asked for."""
     engine, url = search_node.engine, search_node.url
     plugin = bulk_parts.output(engine, url, tmp_path)
-    list(plugin.setup())
     body = plugin.artefacts()["vos3000-calls"]["template"]["mappings"]
     body = msgspec.json.decode(msgspec.json.encode(body))
     body["_meta"]["vosship"]["digest"] = "older"
     del body["properties"]["log"]["properties"]["offset"]["index"]
     del body["properties"]["caller"]["properties"]["gateway"]
-    assert search_node.call("PUT", f"/{DAY}", {"mappings": body})[0] == 200
+    assert search_node.call("PUT", f"/{DAY}", {"mappings": body})[0] == 200  # before there is a template that would complete it
+    list(plugin.setup())
     more: dict[str, Any] = {"caller.gateway.name": "GW1", "log.offset": 7}
     (outcomes,) = send(plugin, [bulk_parts.document(1, **more)])
     assert verdicts(outcomes) == ["stored"]
