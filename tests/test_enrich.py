@@ -12,6 +12,8 @@ from typing import Any
 
 import phonenumbers
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vosship.errors import ConfigError
 from vosship.events import Block, Record, Stream
@@ -20,7 +22,7 @@ from vosship.schema import Schema
 from vosship.telemetry import Telemetry
 from vosship_enrich.countries import Countries
 from vosship_enrich.deck import ALWAYS, Builder, DuplicateError
-from vosship_enrich.numbers import digits, parse_rules
+from vosship_enrich.numbers import digits, parse_rules, reduce_callee
 
 GATEWAYS = "id,name,customer\nCS1,Dhaka,Bengal Talk\n"
 DECK = "prefix,destination,country\n880,Bangladesh,BD\n"
@@ -163,6 +165,44 @@ def test_a_prefix_twice_from_the_same_time_names_both_lines() -> None:
 def test_a_number_is_reduced_to_digits(text: str, rules: str, number: str) -> None:
     """The longest fitting technical prefix goes, then `+`, separators and 00; words are no numbers."""
     assert digits(text, parse_rules(rules)) == number
+
+
+@pytest.mark.parametrize(
+    ("billed", "sent", "rules", "number_sent"),
+    [
+        ("8801", "S008801", "S", None),
+        ("8801", "+8801", "", None),
+        ("12", "S12", "S|S1", "2"),
+        ("12", "12", "1", "2"),
+        ("000012", "S0012", "S", "12"),
+        ("8801", "008801", "0=88", "8808801"),
+    ],
+)
+def test_a_number_as_sent_is_left_out_where_it_is_the_same(billed: str, sent: str, rules: str, number_sent: str | None) -> None:
+    """A prefix that simply goes leaves the same number; one that a longer rule begins with, or that is replaced, does not."""
+    fields = {"calleeE164": billed, "calleeToGatewayE164": sent}
+    reduce_callee(fields, parse_rules(""), parse_rules(rules))
+    assert fields.get("callee.number_sent") == number_sent
+
+
+NUMBERS = st.one_of(st.text("0128", min_size=2, max_size=5), st.text("012+S# -", max_size=5))
+RULES = st.dictionaries(st.sampled_from(["1", "2", "12", "0", "00", "S", "S1", "S0", "+"]), st.sampled_from(["", "=1"]), max_size=3)
+
+
+@given(billed=NUMBERS, before=st.data(), rules=st.tuples(RULES, RULES))
+@settings(max_examples=1000, deadline=None)
+def test_a_number_as_sent_is_told_where_it_differs(billed: str, before: Any, rules: Any) -> None:
+    """Whatever the rules: both numbers are what `digits` makes of them, and the one as sent is left out where it is the same."""
+    incoming, outgoing = (parse_rules("|".join(word + rest for word, rest in each.items())) for each in rules)
+    lead = before.draw(st.sampled_from(["", *rules[1], "9"])) + before.draw(st.sampled_from(["", "+", "00", "0"]))
+    sent = lead + before.draw(st.one_of(st.just(billed), NUMBERS))
+    fields = {name: text for name, text in (("calleeE164", billed), ("calleeToGatewayE164", sent)) if text}
+    reduce_callee(fields, incoming, outgoing)
+    number = digits(billed, incoming) if billed else ""
+    same = sent == billed and incoming is outgoing
+    as_sent = digits(sent, outgoing) if sent and not same else ""
+    assert fields.get("callee.number", "") == number
+    assert fields.get("callee.number_sent", "") == ("" if as_sent == number else as_sent)
 
 
 @pytest.mark.parametrize(

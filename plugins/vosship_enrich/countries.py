@@ -37,10 +37,10 @@ class Countries:
     def of(self, number: str) -> str:
         """The country of a number given as digits; empty when none is known."""
         found = self._heads.get(number[:HEAD])
+        if found.__class__ is str:
+            return found
         if found is None:
             return self._short.get(number, "") if len(number) < HEAD else ""
-        if isinstance(found, str):
-            return found
         country = ""
         branch: object = found
         for digit in number[HEAD:]:

@@ -16,7 +16,7 @@ from vosship.errors import ConfigError
 from vosship.events import Field, Record
 from vosship.plugin import Context, Notice, Remark
 from vosship_enrich import numbers
-from vosship_enrich.numbers import CALLEE, CALLER, NO_RULES, Rules
+from vosship_enrich.numbers import NO_RULES, Rules, reduce_callee, reduce_caller
 from vosship_enrich.tables import Table, TableOptions, Watched, declared, headings, wrong
 
 COLUMNS = ("id", "name", "customer", "vendor", "side", "strip_caller", "strip_callee")
@@ -54,6 +54,8 @@ class Pair(msgspec.Struct, frozen=True):
     caller_outgoing: Rules
     callee_incoming: Rules
     callee_outgoing: Rules
+    unusual: bool
+    """There are differing labels or ids without a row."""
 
 
 class Known:
@@ -68,15 +70,18 @@ class Known:
         gateways = [self.sides[side].get(name) if name else UNKNOWN for side, name in zip(SIDES, ids, strict=True)]
         incoming, outgoing = (gateway or UNKNOWN for gateway in gateways)
         labels = {**incoming.labels, **outgoing.labels}
-        differing = {name: [incoming.labels.get(name, value), value] for name, value in outgoing.labels.items()}
+        both = {name: [incoming.labels.get(name, value), value] for name, value in outgoing.labels.items()}
+        differing = {name: values for name, values in both.items() if values[0] != values[1]}
+        missing = [name for name, gateway in zip(ids, gateways, strict=True) if name and gateway is None]
         pair = Pair(
             {**dict(incoming.fields), **dict(outgoing.fields), **labels},
-            {name: values for name, values in differing.items() if values[0] != values[1]},
-            [name for name, gateway in zip(ids, gateways, strict=True) if name and gateway is None],
+            differing,
+            missing,
             incoming.strip_caller,
             outgoing.strip_caller,
             incoming.strip_callee,
             outgoing.strip_callee,
+            bool(differing or missing),
         )
         if len(self.pairs) >= MAX_PAIRS:
             self.pairs.clear()
@@ -115,18 +120,18 @@ class Gateways:
         """Set both sides' gateway fields and numbers; ids without a row are counted and otherwise left alone."""
         self._table.look()
         known = self._table.value
-        pairs, caller, callee = known.pairs, CALLER, CALLEE
+        pairs, caller, callee = known.pairs, reduce_caller, reduce_callee
         for record in records:
             fields = record.fields
             ids = fields.get("callerGatewayId"), fields.get("calleeGatewayId")
             pair = pairs.get(ids) or known.pair(ids)
             fields.update(pair.fields)
-            if pair.differing:
+            if pair.unusual:
                 fields.update({name: list(values) for name, values in pair.differing.items()})
-            for name in pair.missing:
-                self._miss(name)
-            caller.reduce(fields, pair.caller_incoming, pair.caller_outgoing)
-            callee.reduce(fields, pair.callee_incoming, pair.callee_outgoing)
+                for name in pair.missing:
+                    self._miss(name)
+            caller(fields, pair.caller_incoming, pair.caller_outgoing)
+            callee(fields, pair.callee_incoming, pair.callee_outgoing)
 
     def unmatched(self) -> Mapping[str, int]:
         """How many times each id without a row was seen; under "" those past the first thousand."""

@@ -20,7 +20,7 @@ from vosship.plugin import Context, Remark
 from vosship_enrich import numbers
 from vosship_enrich.countries import Countries
 from vosship_enrich.deck import ALWAYS, LONGEST, Builder, Deck, DuplicateError, Row, Shape
-from vosship_enrich.numbers import CALLEE, CALLER
+from vosship_enrich.numbers import NO_RULES, reduce_callee, reduce_caller
 from vosship_enrich.tables import Table, TableOptions, Watched, declared, headings, wrong
 
 COLUMNS = ("prefix", "destination", "country", "valid_from")
@@ -76,20 +76,20 @@ class Prefixes:
         if self._deck is not None:
             self._deck.look()
             match = self._deck.value.match
-        country_of, caller, callee = self._countries.of, CALLER, CALLEE
+        country_of = self._countries.of
         for record in records:
             fields = record.fields
             get = fields.get
             number, sent = get("caller.number"), get("caller.number_sent")
             if number is None and sent is None:
-                caller.reduce(fields)
+                reduce_caller(fields, NO_RULES, NO_RULES)
                 number, sent = get("caller.number"), get("caller.number_sent")
             country = (sent and country_of(sent)) or (number and country_of(number))
             if country:
                 fields["caller.country"] = country
             number, sent = get("callee.number"), get("callee.number_sent")
             if number is None and sent is None:
-                callee.reduce(fields)
+                reduce_callee(fields, NO_RULES, NO_RULES)
                 number, sent = get("callee.number"), get("callee.number_sent")
             expected = number and country_of(number)
             country = (sent and country_of(sent)) or expected
