@@ -61,3 +61,41 @@ def test_what_runs_until_ctrl_c_ends_well_by_it(words: str, tmp_path: Path) -> N
     running.send_signal(signal.SIGINT)
     said = running.communicate(timeout=60)[0].decode()
     assert (running.returncode, "Traceback" in said) == (0, False), said
+
+
+@pytest.mark.parametrize("words", ["search --json", "search", "export --format csv --out -", "stats --by hour --json"])
+def test_an_output_on_a_full_disk_is_said_in_a_sentence(words: str, tmp_path: Path) -> None:
+    """Redirected to where no room is left: exit 1, what happened and what to do, and no traceback."""
+    ship(tmp_path, CALL * 2000)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "vosship.cli", *words.split()], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True,
+            check=False, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "No space left on device (" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_max_results_judges_the_answer_and_not_the_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Few calls are shown however high the limit; more than may be given are none at all, exit 5."""
+    ship(tmp_path, CALL * 3 + CALL.replace("88|", "99|") * 4)
+    (tmp_path / "vosship.yaml").write_text(CONFIG + "search: {max_results: 3}\n", encoding="utf-8")
+    capsys.readouterr()
+    asked = ["search", "-c", str(tmp_path / "vosship.yaml"), "--json", "--limit", "100"]
+    assert cli.run([*asked, "--caller", "88"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert cli.run([*asked, "--caller", "99"]) == 5
+    shown = capsys.readouterr()
+    assert (shown.out, "max_results" in shown.err) == ("", True)
+
+
+@pytest.mark.parametrize(
+    "by", [["--by", "hour,callee_gateway"], ["--by", "hour", "--by", "callee_gateway"], ["--by", "hour", "callee_gateway"]]
+)
+def test_two_keys_may_be_written_in_each_way(by: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a comma, twice, or one after the other."""
+    ship(tmp_path, CALL)
+    capsys.readouterr()
+    assert cli.run(["stats", "-c", str(tmp_path / "vosship.yaml"), "--json", *by]) == 0
+    assert '"key":"2026-04-26T12:00+06:00 | V"' in capsys.readouterr().out

@@ -174,6 +174,14 @@ def test_the_quick_way_keeps_no_more_than_it_may():
     assert len(way._encoder._ends) <= 5_000
 
 
+@pytest.mark.parametrize(("gateway", "text"), [("网关".encode(), "网关"), ("网关".encode("gb18030"), "网关")])
+def test_the_original_is_kept_as_text_where_it_is_text(gateway, text):
+    """UTF-8 and GB18030 are read as such."""
+    line = REGULAR.format(hold=0).encode().replace(b"IN", gateway)
+    (document,) = pipeline("[cdr]", keep_original=True).prepare(block([line])).documents
+    assert json.loads(document.body)["event.original"] == REGULAR.format(hold=0).replace("IN", text)
+
+
 PECULIAR = {
     "zeros before a delay": {17: "0005000"},
     "zeros before a duration": {4: "0021049"},

@@ -121,7 +121,8 @@ def test_a_stop_while_the_server_is_away_is_a_stop(tmp_path):
     vosship("simulate", tmp_path / "cdr", "--calls", 100, "--seed", 7)
     config = configure(tmp_path, {"type": "opensearch", "hosts": ["http://127.0.0.1:1"]})
     with Agent(config) as agent:
-        wait_for(lambda: status(config)["state"] == "waiting", "the agent says that it waits")
+        waiting = wait_for(lambda: (now := status(config))["state"] == "waiting" and now, "the agent says that it waits")
+        wait_for(lambda: status(config)["lag_s"] > waiting["lag_s"] + 1, "the live file's lag grows with the outage")
         agent.stop()
     log = config.with_suffix(".log").read_text()
     assert "halted" not in log

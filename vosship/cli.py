@@ -5,6 +5,7 @@ It does nothing itself: every command is a module of `vosship.commands` with a c
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -16,7 +17,7 @@ from typing import Any
 import click
 
 from vosship import __version__
-from vosship.errors import Exit, VosshipError
+from vosship.errors import Exit, FatalError, VosshipError
 
 COMMANDS: dict[str, str] = {
     "demo": "A simulated switch, the agent and the embedded store together.",
@@ -46,6 +47,10 @@ DEAD = ("list", "show", "replay", "drop")
 
 NEAR = 0.7
 """How like a command a word must be to be taken for it (chosen: `serch` and `stat` are, `archive` is not `search`)."""
+
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What writing says where there is no room: the disk, the user's quota, the largest file."""
 
 
 class Commands(click.Group):
@@ -81,8 +86,13 @@ class Commands(click.Group):
         except BrokenPipeError:
             if not _reader_gone():
                 raise
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+            _let_go_of_output()
             return int(Exit.DONE)
+        except OSError as error:
+            if error.errno not in FULL or error.filename is not None:
+                raise
+            _let_go_of_output()
+            raise FatalError(f"the output cannot be written: {error.strerror}", hint="free space where it goes") from error
         return result
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -103,6 +113,10 @@ def vosship(context: click.Context, config_path: str | None) -> None:
     if config_path is not None:
         given = {"config_path": config_path}
         context.default_map = {name: {**given, **dict.fromkeys(DEAD, given)} if name == "dead" else given for name in COMMANDS}
+
+
+def _let_go_of_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
 
 
 def _reader_gone() -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,8 +82,6 @@ class PipelineStatus(msgspec.Struct, kw_only=True):
     @property
     def complete_until_s(self) -> float | None:
         """`complete_until` in epoch seconds."""
-        from datetime import datetime
-
         return datetime.fromisoformat(self.complete_until).timestamp() if self.complete_until else None
 
 
@@ -157,7 +156,7 @@ def _status(
     oldest = next((size for size in sizes if unread[size.stream.name]), None)
     if oldest:
         status.oldest_unread = oldest.stream.path
-        status.lag_s = round(max(0.0, now - oldest.modified_at), 1) if not oldest.newest else 0.0
+        status.lag_s = round(max(0.0, now - _waiting_since(status, oldest, rows, now)), 1)
     status.forecast = foresee(
         sizes,
         unread,
@@ -171,6 +170,17 @@ def _status(
     until = _complete_until(rows, sizes, unread, _gap_starts(db, name), now)
     status.complete_until = utc_text(until) if until is not None else None
     return status
+
+
+def _waiting_since(status: PipelineStatus, oldest: StreamSize, rows: Sequence[_Row], now: float) -> float:
+    """Since when the oldest unread byte has been there, as far as it is known; of the live file while all is well: just now."""
+    if not oldest.newest:
+        return oldest.modified_at
+    if status.state in ("waiting", "halted") and status.since:
+        return datetime.fromisoformat(status.since).timestamp()
+    if status.state == "stopped":
+        return max((row.last_at for row in rows if row.stream.name == oldest.stream.name), default=0) or oldest.modified_at
+    return now
 
 
 def _parameters(entry: InputEntry) -> Mapping[str, str | int]:

@@ -108,7 +108,7 @@ class Pipeline:
     def _rendered(self, block: Block, records: list[Record], alive: list[Record]) -> Prepared:
         if self._keep_original:
             for record in alive:
-                record.fields["event.original"] = self.concealed(record.line).decode("utf-8", "backslashreplace")
+                record.fields["event.original"] = original(self.concealed(record.line))
         assert self._renderer is not None
         documents = self._renderer.render(block, alive, self._now())
         last_at = max([record.at for record in alive], default=0)
@@ -144,6 +144,16 @@ def _report(phrase: str, block: Block, error: Exception) -> None:
     """Log a bug and where it is, without the exception's words, which may quote a number: the dead line's detail keeps them."""
     where = "".join(traceback.format_tb(error.__traceback__))
     log.error(phrase, extra={"file": block.stream.path, "error": type(error).__name__, "traceback": where})
+
+
+def original(line: bytes) -> str:
+    """The line as text: UTF-8, or GB18030 as an older switch writes, or with its bytes as escapes."""
+    for encoding in ("utf-8", "gb18030"):
+        try:
+            return line.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return line.decode("ascii", "backslashreplace")
 
 
 def records_of(block: Block) -> list[Record]:

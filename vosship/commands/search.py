@@ -46,8 +46,11 @@ def command(as_json: bool, limit: int, **options: Any) -> int:
     """Find calls, newest first; --json gives one document a line as it is indexed."""
     asking = Asking.of("search", options)
     asking.guard.check_days(asking.window)
-    asking.guard.check_results(limit)
-    hits = asking.store.search(asking.query(asking.window, limit))
+    most = asking.guard.max_results
+    hits: Iterable[Hit] = asking.store.search(asking.query(asking.window, min(limit, most + 1)))
+    if limit > most:  # gathered first: of an answer that may not be given nothing is shown
+        hits = list(hits)
+        asking.guard.check_results(len(hits))
     if as_json:
         _print_json(hits)
     else:

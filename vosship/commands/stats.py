@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXAMPLE = """\b
 Examples:
   vosship stats --by callee_gateway --day 2026-04-26
-  vosship stats --by hour,caller_gateway --from 2026-04-26 --json
+  vosship stats --by hour caller_gateway --from 2026-04-26 --json
 """
 
 _COLUMNS = (
@@ -40,7 +40,8 @@ _COLUMNS = (
 @window_options
 @json_option
 @click.option("--by", "by", required=True, multiple=True, metavar="KEY[,KEY]", help="One or two keys; --help lists them below.")
-def command(as_json: bool, by: tuple[str, ...], **options: Any) -> int:
+@click.argument("second", nargs=-1, metavar="")
+def command(as_json: bool, by: tuple[str, ...], second: tuple[str, ...], **options: Any) -> int:
     """ASR, NER, ACD, minutes and PDD by gateway, country, hour and more.
 
     Keys: caller_gateway callee_gateway caller_country callee_country destination customer vendor end_reason end_by
@@ -50,7 +51,7 @@ def command(as_json: bool, by: tuple[str, ...], **options: Any) -> int:
     """
     from vosship.query import StatsQuery
 
-    words = keys(by)
+    words = keys((*by, *second))  # `--by hour caller_gateway` too
     asking = Asking.of("stats", options)
     query = StatsQuery(calls=asking.query(asking.window, None), by=words, timezone=asking.window.zone.key)
     rows = asking.store.stats(query)
