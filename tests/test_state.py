@@ -148,6 +148,19 @@ def test_a_newer_state_is_refused(tmp_path):
         State.open(tmp_path)
 
 
+def test_a_state_that_is_just_being_made_reads_as_empty(tmp_path):
+    """Between the file's making and its tables' a reader finds nothing, and that is no failure."""
+    path = tmp_path / "state.sqlite"
+    sqlite3.connect(path).close()
+    with reading(path) as db:
+        assert db is None
+    other = sqlite3.connect(path)
+    with other:
+        other.execute("CREATE TABLE strange (x)")
+    with pytest.raises(FatalError, match="no such table"), reading(path):
+        pass
+
+
 def test_the_state_can_be_read_while_it_is_written(state, tmp_path):
     """`status` reads beside a running agent."""
     state.settle("cdr>store", [settled(0, 100)], [], 1.0).result()

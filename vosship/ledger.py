@@ -109,7 +109,7 @@ def read_status(application: Application, now: float | None = None) -> list[Pipe
 
 
 class reading:  # noqa: N801  used as a function: `with reading(path) as db`
-    """The state opened read-only; an absent one reads as empty."""
+    """The state opened read-only; an absent one reads as empty, and so does one that a starting agent is just making."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -122,6 +122,10 @@ class reading:  # noqa: N801  used as a function: `with reading(path) as db`
             self._db = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
             self._db.execute("PRAGMA busy_timeout = 5000")
             self._db.execute("BEGIN")
+            if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                self._db.close()
+                self._db = None
+                return None
             self._db.execute("SELECT count(*) FROM pipelines")
         except sqlite3.Error as error:
             raise FatalError(

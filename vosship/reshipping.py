@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from vosship.delivery import Delivery
 from vosship.documents import Renderer, utc_text
 from vosship.errors import ConfigError
 from vosship.events import Block, Document, Gone, Position, Record, Verdict
+from vosship.ledger import reading
 from vosship.pipeline import Pipeline, Prepared
 from vosship.plugin import Narrows, Opens, Overwrites, nearest
 from vosship.records import streams
@@ -77,10 +76,9 @@ def refuse_renamed(application: Application, outputs: Mapping[str, OutputEntry])
 
 
 def _switches(state: Path) -> Iterator[tuple[str, str]]:
-    if not state.exists():
-        return
-    with closing(sqlite3.connect(f"{state.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)) as db:
-        yield from db.execute("SELECT name, switch FROM pipelines")
+    with reading(state) as db:
+        if db is not None:
+            yield from db.execute("SELECT name, switch FROM pipelines")
 
 
 class Reshipping:

@@ -239,8 +239,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut, not only a crash
     db.execute("PRAGMA busy_timeout = 10000")
-    db.executescript(_TABLES)
-    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    # All at once: who reads beside a starting agent finds every table or none.
+    db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
     if fresh:  # else a power cut could lose the file's very name
         sync_directory(path.parent)
     return db
