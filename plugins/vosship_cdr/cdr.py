@@ -177,7 +177,7 @@ class Cdr:
                 return
             raise
         if not state.earliest_s <= stop[2] <= state.latest_s:
-            raise UnreadableError("clock_skew", f"it stopped at {stop[0]}, far from its file's name")
+            raise UnreadableError("clock_skew", f"it stopped on {stop[0][:10]}, far from its file's name")
         if tags:
             found["tags"] = [*record.fields.get("tags", ()), *tags]
         record.fields = {**record.fields, **found}
