@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests import nodes
+
+
+def pytest_configure() -> None:
+    """Whoever started the tests in the background ignores Ctrl-C, and so would every process they start: here it is tested."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
