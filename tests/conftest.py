@@ -1,11 +1,14 @@
-"""Fixtures that several test modules share: real servers, each started once a session and only when asked for."""
+"""Fixtures that several test modules share; real servers are started once a session and only when asked for."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from directory_model import DirectoryModel
+from files_reader import Clock
 
 from tests import nodes
 
@@ -53,3 +56,15 @@ def search_node(request: pytest.FixtureRequest) -> nodes.Node:
     """Each of the two real servers in turn, emptied before each test."""
     node: nodes.Node = request.getfixturevalue(f"{request.param}_node")
     return node
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> DirectoryModel:
+    """An empty CDR directory."""
+    return DirectoryModel(tmp_path / "cdr")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands."""
+    return Clock()

@@ -20,18 +20,6 @@ from vosship.plugin import Reports
 from vosship_files import Files
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> DirectoryModel:
-    """An empty CDR directory."""
-    return DirectoryModel(tmp_path / "cdr")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """A clock that stands."""
-    return Clock()
-
-
 async def collect(source: AsyncIterator[Block | Gone], count: int) -> list[Block | Gone]:
     """The next so many items, within ten seconds."""
     found: list[Block | Gone] = []

@@ -21,18 +21,6 @@ from vosship.plugin import Checks, Remark
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> DirectoryModel:
-    """An empty CDR directory."""
-    return DirectoryModel(tmp_path / "cdr")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """A clock that stands."""
-    return Clock()
-
-
-@pytest.fixture
 def open_dir() -> Iterator[Path]:
     """A directory that everybody may pass through."""
     folder = Path(tempfile.mkdtemp(prefix="vosship-access-"))

@@ -12,18 +12,6 @@ from files_reader import Clock, Reader, blocks, content, gones, make
 from vosship.events import Block
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> DirectoryModel:
-    """An empty CDR directory."""
-    return DirectoryModel(tmp_path / "cdr")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """A clock that stands."""
-    return Clock()
-
-
 def test_rewritten_is_a_new_generation(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
     """Other content in the same inode, open or after a restart, is read from 0 in the next generation."""
     model.append(10)

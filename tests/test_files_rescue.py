@@ -20,18 +20,6 @@ from vosship_files import rescue as module
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> DirectoryModel:
-    """An empty CDR directory."""
-    return DirectoryModel(tmp_path / "cdr")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """A clock that stands."""
-    return Clock()
-
-
-@pytest.fixture
 def memory() -> Iterator[Path]:
     """A directory on another file system."""
     folder = Path(tempfile.mkdtemp(prefix="vosship-rescue-", dir="/dev/shm"))

@@ -13,18 +13,6 @@ from files_reader import Clock, Reader, blocks, content, gones, make
 from vosship.events import Gone, Position, Stream
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> DirectoryModel:
-    """An empty CDR directory."""
-    return DirectoryModel(tmp_path / "cdr")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """A clock that stands."""
-    return Clock()
-
-
 def removed(files: Any, reader: Reader, clock: Clock, folder: Path) -> bool:
     """Whether nothing is left of the rescued files once the agent had time."""
     reader.look()

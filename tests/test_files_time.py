@@ -14,18 +14,6 @@ from vosship.events import Block
 from vosship_files import Files
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> DirectoryModel:
-    """An empty CDR directory."""
-    return DirectoryModel(tmp_path / "cdr")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """A clock that stands."""
-    return Clock()
-
-
 def in_zone(files: Files, zone: str) -> Files:
     """The same input on a switch elsewhere."""
     return Files(files.options, msgspec.structs.replace(files.context, timezone=zone))
