@@ -12,7 +12,7 @@ from typing import Any
 
 import phonenumbers
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vosship.errors import ConfigError
@@ -26,6 +26,7 @@ from vosship_enrich.numbers import digits, parse_rules, reduce_callee
 
 GATEWAYS = "id,name,customer\nCS1,Dhaka,Bengal Talk\n"
 DECK = "prefix,destination,country\n880,Bangladesh,BD\n"
+COUNTRIES = Countries()
 
 
 class Clock:
@@ -108,6 +109,25 @@ def test_shared_calling_codes_are_split_as_the_library_splits_them() -> None:
 def test_a_number_has_its_country(number: str, country: str) -> None:
     """Shared codes resolve to the right country, codes of one country at any length, unknown ones to none."""
     assert Countries().of(number) == country
+
+
+@given(prefix=st.text("0123456789", min_size=1, max_size=9), rest=st.text("0123456789", max_size=8))
+@example(prefix="447", rest="7810000000")
+@example(prefix="1", rest="2025550100")
+@example(prefix="77", rest="01234567")
+def test_a_prefix_tells_the_country_of_every_number_below_it_or_of_none(prefix: str, rest: str) -> None:
+    """What a row of the deck remembers of its prefix is what each number beginning with it would be told."""
+    assert [COUNTRIES.shared(each) for each in ("880", "8801711", "44", "447", "1", "1202", "999")] == [
+        "BD",
+        "BD",
+        "",
+        "",
+        "",
+        "US",
+        "",
+    ]
+    shared = COUNTRIES.shared(prefix)
+    assert not shared or COUNTRIES.of(prefix + rest) == shared
 
 
 def test_the_country_table_is_fresh() -> None:

@@ -111,7 +111,7 @@ class Record(msgspec.Struct, gc=False):
     `line` is without its newline. `day` (`2026.04.26`) names the day index and `at` is the record's time in epoch
     seconds: both are set by the processor that reads the time. A processor either sets fields, or rejects the record
     (dead, with a reason), or drops it (filtered). `json`, where a line encoder set it, holds the fields as the members of
-    a JSON object, without its braces; `fields` is then empty.
+    a JSON object, without its braces; `fields` then holds what is not among them.
     """
 
     line: bytes

@@ -59,10 +59,9 @@ class PipeEncoder:
         regular = records[first:last]
         left = self._encode(regular, state.earliest_s, state.latest_s)
         if self._adding:
-            taken = [record for record in regular if record.json]
+            taken = [record for record in regular if record.json] if left else regular
             for processor in self._adding:
                 processor.process(taken)
-                taken = [record for record in taken if not record.fate]
         return [*records[:first], *left, *records[max(first, last) :]]
 
     def _encode(self, records: Sequence[Record], earliest_s: int, latest_s: int) -> list[Record]:

@@ -109,14 +109,16 @@ def _reducing(side: str) -> Reduce:
 
     def reduce(fields: dict[str, Any], incoming: Rules, outgoing: Rules) -> None:
         get = fields.get
-        text = get(billed) or get(received)
+        text, sent = get(billed) or get(received), get(sent_as)
         number = ""
         if text:
-            plain = text[0] not in incoming.firsts and text.isascii() and text.encode().isdigit()
-            number = text if plain else digits(text, incoming)
-            if number:
+            first = text[0]
+            if first not in incoming.firsts and text.isascii() and text.encode().isdigit():
+                fields[number_name] = number = text
+                if sent == text and first not in outgoing.firsts:  # sent as billed: most callers
+                    return
+            elif number := digits(text, incoming):
                 fields[number_name] = number
-        sent = get(sent_as)
         if not sent or (sent == text and outgoing is incoming):
             return
         if number and number[0] != "0" and sent.endswith(number):  # the same number behind the vendor's prefix: most calls

@@ -18,7 +18,7 @@ from msgspec import Meta
 from vosship.events import Field, Record
 from vosship.plugin import Context, Remark
 from vosship_enrich import numbers
-from vosship_enrich.countries import Countries
+from vosship_enrich.countries import HEAD, Countries
 from vosship_enrich.deck import ALWAYS, LONGEST, Builder, Deck, DuplicateError, Row, Shape
 from vosship_enrich.numbers import NO_RULES, reduce_callee, reduce_caller
 from vosship_enrich.tables import Table, TableOptions, Watched, declared, headings, wrong
@@ -28,8 +28,11 @@ COLUMNS = ("prefix", "destination", "country", "valid_from")
 NOW = 1 << 61
 """The time of a record that has none, in epoch seconds: late enough for the newest row."""
 
-Found = tuple[dict[str, str], str]
-"""What a row of the deck gives: fields, and the country it names."""
+Found = tuple[dict[str, str], str, str]
+"""What a row of the deck gives: fields, the country it names, and the one that its prefix alone tells."""
+
+NOTHING: Found = ({}, "", "")
+"""Of a number without a row."""
 
 _COUNTRY = re.compile(r"[A-Za-z]{2}")
 
@@ -76,7 +79,7 @@ class Prefixes:
         if self._deck is not None:
             self._deck.look()
             match = self._deck.value.match
-        country_of = self._countries.of
+        country_of, plain = self._countries.of, self._countries.plain.get
         for record in records:
             fields = record.fields
             get = fields.get
@@ -84,20 +87,23 @@ class Prefixes:
             if number is None and sent is None:
                 reduce_caller(fields, NO_RULES, NO_RULES)
                 number, sent = get("caller.number"), get("caller.number_sent")
-            country = (sent and country_of(sent)) or (number and country_of(number))
+            country = (sent and (plain(sent[:HEAD]) or country_of(sent))) or (
+                number and (plain(number[:HEAD]) or country_of(number))
+            )
             if country:
                 fields["caller.country"] = country
             number, sent = get("callee.number"), get("callee.number_sent")
             if number is None and sent is None:
                 reduce_callee(fields, NO_RULES, NO_RULES)
                 number, sent = get("callee.number"), get("callee.number_sent")
-            expected = number and country_of(number)
-            country = (sent and country_of(sent)) or expected
-            if match is not None and number and (found := match(number, record.at or NOW)):
-                given, row_country = found
-                fields.update(given)
-                expected = row_country or expected
-                country = country or expected
+            stated = own = ""
+            if number:
+                if match is not None:
+                    given, stated, own = match(number, record.at or NOW) or NOTHING
+                    fields.update(given)
+                own = own or plain(number[:HEAD]) or country_of(number)
+            expected = stated or own
+            country = (sent and (plain(sent[:HEAD]) or country_of(sent))) or own or expected
             if country:
                 fields["callee.country"] = country
                 if expected and expected != country:
@@ -144,7 +150,7 @@ class Prefixes:
             further = [cells[place].strip() for place in label_places]
             builder.add(line, prefix, since, (country.upper(), destination), further)
         try:
-            return builder.build(_shape([name for name, _ in labels]))
+            return builder.build(_shape([name for name, _ in labels], self._countries))
         except DuplicateError as error:
             sentence = f"the prefix {error.prefix!r} stands twice, first in line {error.first}"
             raise wrong(path, error.second, sentence, "rows of one prefix need different `valid_from`") from error
@@ -159,13 +165,14 @@ class Prefixes:
         return int((moment if moment.tzinfo else moment.replace(tzinfo=self._zone)).timestamp())
 
 
-def _shape(labels: Sequence[str]) -> Shape[Found]:
-    """Makes the fields of a match: destination, prefix and, where the row has them, labels."""
+def _shape(labels: Sequence[str], countries: Countries) -> Shape[Found]:
+    """Makes what a match gives: destination, prefix and, where the row has them, labels; and the countries."""
 
     def shape(prefix: str, row: Row, further: Sequence[str]) -> Found:
         country, destination = row
         own = {name: value for name, value in zip(labels, further, strict=True) if value}
-        return {"callee.destination_prefix": prefix, "callee.destination": destination, **own}, country
+        fields = {"callee.destination_prefix": prefix, "callee.destination": destination, **own}
+        return fields, country, countries.shared(prefix)
 
     return shape
 
