@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vosship import cli
+from vosship import cli, config
+from vosship.application import Application
+from vosship.errors import ConfigError
 
 GOOD = "switch: s1\ntimezone: Asia/Dhaka\ndata_dir: data\ninputs: {cdr: {type: files, paths: ['cdr/*.txt']}}\n"
 
@@ -83,3 +85,26 @@ def test_check_asks_whether_a_look_alike_was_meant(tmp_path: Path, capsys: pytes
     assert [(remark["text"], remark["hint"]) for remark in said] == [
         ("SS_CDR_FILE_WRITE_MAX is not used by vosship", "was SERVER_CDR_FILE_WRITE_MAX meant?")
     ]
+
+
+FAMILIES = """
+switch: s
+timezone: Asia/Dhaka
+inputs:
+  pipe: {{type: files, paths: ["cdr/*.txt"]{pipe}}}
+  csv: {{type: files, paths: ["cdr/cdr_*.csv"]}}
+outputs:
+  one: {{type: opensearch, hosts: ["http://one:9200"]{one}}}
+  two: {{type: opensearch, hosts: ["http://two:9200"]{two}}}
+"""
+
+
+def test_two_file_families_may_not_feed_one_output() -> None:
+    """They hold the same calls; told apart by a channel, or kept in outputs of their own, both may be read."""
+    with pytest.raises(ConfigError, match=r"the same calls twice in 'one'") as refused:
+        Application(config.parse(FAMILIES.format(pipe="", one="", two="")))
+    assert "channel" in refused.value.hint
+    with pytest.raises(ConfigError, match=r"the same calls twice in 'two'"):
+        Application(config.parse(FAMILIES.format(pipe="", one=", inputs: [pipe]", two="")))
+    Application(config.parse(FAMILIES.format(pipe="", one=", inputs: [pipe]", two=", inputs: [csv]")))
+    Application(config.parse(FAMILIES.format(pipe=", channel: other", one="", two="")))

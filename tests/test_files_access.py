@@ -227,3 +227,12 @@ def test_check_names_the_causes_in_order(tmp_path: Path, model: DirectoryModel, 
     remarks = list(files.check())
     assert {remark.level for remark in remarks} == {"good"}, remarks
     assert not (tmp_path / "rescue").exists()
+
+
+def test_check_names_the_files_of_the_other_family(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """`cdr/*` takes the family of its input and leaves the other alone: how many files that is stands beside the count."""
+    model.append(1)
+    for name in ("cdr_20260426_120000.csv", "cdr_20260426_130000.csv", "notes.csv"):
+        (model.folder / name).write_text("x\n")
+    texts = [remark.text for remark in make(tmp_path, clock, paths=["cdr/*"]).check()]
+    assert any("holds 1 pipe files; 2 files beside them are the other family's" in text for text in texts), texts

@@ -196,15 +196,16 @@ class Application:
 
     def _refuse_mixed_families(self) -> None:
         """Two file families of one switch hold the same calls: in one index every call would stand twice."""
-        seen: dict[tuple[str, str], tuple[str, str]] = {}
-        for entry in self.inputs.values():
+        seen: dict[tuple[str, str, str], tuple[str, str]] = {}
+        for _, entry, output in self.pipelines():
             family = getattr(entry.plugin, "family", None)
             if family is None:
                 continue
-            other, other_name = seen.setdefault((entry.switch, entry.channel), (family, entry.name))
+            other, other_name = seen.setdefault((output.name, entry.switch, entry.channel), (family, entry.name))
             if other != family:
                 raise ConfigError(
-                    f"{other_name!r} reads {other} files and {entry.name!r} {family} files of one switch: the same calls twice",
+                    f"{other_name!r} reads {other} files and {entry.name!r} {family} files of one switch: "
+                    f"the same calls twice in {output.name!r}",
                     path=f"inputs.{entry.name}",
-                    hint="give one of them its own `channel`, for instance channel: csv",
+                    hint="give one of them its own `channel`, for instance channel: csv, or each output its `inputs`",
                 )

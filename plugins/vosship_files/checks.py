@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo
 
 from vosship.plugin import Context, Remark
 from vosship_files.directory import Directory, Entry, Pattern
+from vosship_files.names import family as name_family
+from vosship_files.names import local_time
 from vosship_files.options import Options
 
 
@@ -54,7 +56,10 @@ def _folder(folder: str, directory: Directory, family: str) -> Iterator[Remark]:
         yield Remark("bad", f"{folder} may not be listed by {user()}: {problem or 'permission denied'}", f"as root: {recipe}")
     else:
         found = [entry for entry in directory.entries.values() if entry.folder == folder]
-        yield Remark("good" if found else "warn", f"{folder} holds {len(found)} {family} files")
+        names = [path.name for path in Path(folder).iterdir()]
+        others = sum(1 for name in names if local_time(name) and name_family(name) != family)
+        beside = f"; {others} files beside them are the other family's: the same calls, not read by this input" if others else ""
+        yield Remark("good" if found else "warn", f"{folder} holds {len(found)} {family} files{beside}")
 
 
 def _closed_parent(folder: Path) -> Path | None:
