@@ -85,16 +85,25 @@ def test_a_switchs_traffic_is_the_same_both_ways(tmp_path):
     assert taken > 18_000
 
 
-def enriching(place):
-    """A chain with tables: gateways with rules and labels that differ, a deck whose countries partly disagree."""
+def tables(place, of_the_deck=""):
+    """Processors with tables: gateways with rules and labels that differ, a deck whose countries partly disagree."""
     traffic = Traffic(3)
     rows = [f"{each.name},N {each.name},{each.account},,{each.tech_prefix},a" for each in traffic.customers[1:]]
     rows += [f'{each.name},"N ""{each.name}",,V,{each.prefix},b' for each in traffic.vendors[1:]]
     (place / "g.csv").write_text("\n".join(["id,name,customer,vendor,strip_callee,region", *rows, "IN,In,,,222#,a"]) + "\n")
     (place / "d.csv").write_text("prefix,destination,country,region\n880,Bangladesh,BD,z\n44,UK,FR,\n88017,GP,,y\n")
+    return f"{{type: gateways, table: '{place}/g.csv'}}, {{type: prefixes, table: '{place}/d.csv'{of_the_deck}}}"
+
+
+def enriching(place, chain):
+    """A chain with them: alone they write JSON themselves; with a label in common, or before geoip, they set fields."""
     asn = mmdb_writer.write(place / "asn.mmdb", "GeoLite2-ASN", {"8.8.8.0/24": {"autonomous_system_number": 15169}})
-    tables = f"{{type: gateways, table: '{place}/g.csv'}}, {{type: prefixes, table: '{place}/d.csv'}}"
-    return f"[cdr, codes, {tables}, {{type: geoip, asn: '{asn}'}}]"
+    chains = {
+        "with tables": tables(place, ", labels: []"),
+        "with tables and a label in common": tables(place),
+        "with tables and geoip": f"{tables(place)}, {{type: geoip, asn: '{asn}'}}",
+    }
+    return f"[cdr, codes, {chains[chain]}]"
 
 
 def blocks_of(folder):
@@ -108,10 +117,20 @@ def blocks_of(folder):
     return found
 
 
-@pytest.mark.parametrize("chain", ["[cdr, codes, prefixes]", "[cdr, prefixes]", "with tables"])
-def test_enriched_traffic_is_the_same_both_ways(tmp_path, chain):
-    """The same with names, labels, destinations and countries."""
-    chain = enriching(tmp_path) if chain == "with tables" else chain
+@pytest.mark.parametrize(
+    ("named", "writing"),
+    [
+        ("[cdr, codes, prefixes]", True),
+        ("[cdr, prefixes]", True),
+        ("with tables", True),
+        ("with tables and a label in common", False),
+        ("with tables and geoip", False),
+    ],
+)
+def test_enriched_traffic_is_the_same_both_ways(tmp_path, named, writing):
+    """The same with names, labels, destinations and countries, whoever writes them."""
+    chain = enriching(tmp_path, named) if "tables" in named else named
+    assert bool(pipeline(chain)._encoder._writing) is writing
     Simulation(Settings(directory=tmp_path / "cdr", calls=20_000, start_ms=1_777_183_200_000, seed=3), told=None).run()
     public = [line.replace(b"10.0.0.2", b"8.8.8.8") for line in SETTLING]
     settled = block(SETTLING, name="2026042700.txt")
@@ -119,9 +138,12 @@ def test_enriched_traffic_is_the_same_both_ways(tmp_path, chain):
     quick, slow, taken = both(blocks, chain)
     assert quick == slow
     assert taken > 18_000
-    if "table" in chain:
-        bodies = [body for prepared in quick for _, _, body in prepared[0]]
+    bodies = [body for prepared in quick for _, _, body in prepared[0]]
+    assert any("callee.country" in body for body in bodies)
+    if "tables" in named:
         assert any("country_mismatch" in body.get("tags", ()) for body in bodies)
+        assert any("labels.region" in body for body in bodies)
+    if "geoip" in named:
         assert any("callee.as.number" in body for body in bodies)
 
 

@@ -200,8 +200,8 @@ def test_a_number_is_reduced_to_digits(text: str, rules: str, number: str) -> No
 )
 def test_a_number_as_sent_is_left_out_where_it_is_the_same(billed: str, sent: str, rules: str, number_sent: str | None) -> None:
     """A prefix that simply goes leaves the same number; one that a longer rule begins with, or that is replaced, does not."""
-    fields = {"calleeE164": billed, "calleeToGatewayE164": sent}
-    reduce_callee(fields, parse_rules(""), parse_rules(rules))
+    fields: dict[str, str] = {}
+    reduce_callee(fields, billed, sent, parse_rules(""), parse_rules(rules))
     assert fields.get("callee.number_sent") == number_sent
 
 
@@ -216,8 +216,8 @@ def test_a_number_as_sent_is_told_where_it_differs(billed: str, before: Any, rul
     incoming, outgoing = (parse_rules("|".join(word + rest for word, rest in each.items())) for each in rules)
     lead = before.draw(st.sampled_from(["", *rules[1], "9"])) + before.draw(st.sampled_from(["", "+", "00", "0"]))
     sent = lead + before.draw(st.one_of(st.just(billed), NUMBERS))
-    fields = {name: text for name, text in (("calleeE164", billed), ("calleeToGatewayE164", sent)) if text}
-    reduce_callee(fields, incoming, outgoing)
+    fields: dict[str, str] = {}
+    reduce_callee(fields, billed, sent, incoming, outgoing)
     number = digits(billed, incoming) if billed else ""
     same = sent == billed and incoming is outgoing
     as_sent = digits(sent, outgoing) if sent and not same else ""

@@ -69,11 +69,12 @@ class Renderer:
                 continue
             fields = record.fields
             if record.json and not fields:
-                body = f'{shared_text}{record.json},"log.offset":{offset}}}'.encode()
+                body = f'{shared_text}{record.json}{record.more},"log.offset":{offset}}}'.encode()
             else:
                 fields["log.offset"] = offset
                 try:
-                    body = (f"{shared_text}{record.json},".encode() if record.json else shared) + encode(fields)[1:]
+                    before = f"{shared_text}{record.json}{record.more},".encode() if record.json else shared
+                    body = before + encode(fields)[1:]
                 except orjson.JSONEncodeError as error:
                     record.reject("unencodable", str(error))
                     continue

@@ -111,7 +111,8 @@ class Record(msgspec.Struct, gc=False):
     `line` is without its newline. `day` (`2026.04.26`) names the day index and `at` is the record's time in epoch
     seconds: both are set by the processor that reads the time. A processor either sets fields, or rejects the record
     (dead, with a reason), or drops it (filtered). `json`, where a line encoder set it, holds the fields as the members of
-    a JSON object, without its braces; `fields` then holds what is not among them.
+    a JSON object, without its braces, `more` further ones, each behind a comma, and `fields` what is not among them. `texts`
+    may then be the line's columns (`vosship.plugin.Writes`).
     """
 
     line: bytes
@@ -124,6 +125,8 @@ class Record(msgspec.Struct, gc=False):
     reason: str = ""
     detail: str = ""
     json: str = ""
+    more: str = ""
+    texts: tuple[str, ...] = ()
 
     def reject(self, reason: str, detail: str = "") -> None:
         """Set the line aside as dead. `reason` is a short fixed word (it is counted and grouped by); `detail` is free."""

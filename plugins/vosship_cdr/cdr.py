@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 
 from vosship.errors import FatalError
 from vosship.events import Block, Field, Record
-from vosship.plugin import Adds, Context, LineEncoder, Processor
+from vosship.plugin import TEXTS, Adds, Context, LineEncoder, Processor
 from vosship_cdr import pipe
 from vosship_cdr.codes import Codes
-from vosship_cdr.encoding import TEXTS, PipeEncoder
+from vosship_cdr.encoding import PipeEncoder
 from vosship_cdr.layout import LAYOUTS, PIPE, Layout, LayoutName, fields
 from vosship_cdr.lines import UnreadableError, Values, build
 from vosship_cdr.options import CdrOptions

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from vosship.events import Record, Value
-from vosship.plugin import Adds, Processor
+from vosship.plugin import Adds, Processor, Writes
 from vosship_cdr.splitting import BOM_BYTES
 from vosship_cdr.values import LONGEST_HOLD_MS, MEMO_ENTRIES, MILLIS, SECONDS, UnfitError
 
@@ -29,12 +29,6 @@ _MARKED = bytes(0 if byte < 32 and byte != 10 else 1 for byte in range(256))
 _LONGEST_NUMBER = 18
 """Digits that always fit a `long`."""
 
-TEXTS = (
-    "callerE164", "calleeE164", "callerGatewayId", "calleeGatewayId", "callerIp", "calleeIp", "callerAccessE164",
-    "calleeAccessE164", "callerToGatewayE164", "calleeToGatewayE164",
-)  # fmt: skip
-"""The columns that stay fields where somebody reads them."""
-
 End = tuple[str, list[str]]
 """The members that depend on a call's codes alone, and its tags."""
 
@@ -46,6 +40,7 @@ class PipeEncoder:
         self._cdr = cdr
         self._codes = codes
         self._adding = adding
+        self._writing = _writing(adding)
         self._ends: dict[tuple[str, str, str, str], End] = {}
 
     def encode(self, records: Sequence[Record]) -> Sequence[Record]:
@@ -57,19 +52,25 @@ class PipeEncoder:
         first = 1 if records[0].offset == 0 and records[0].line.startswith(BOM_BYTES) else 0
         last = len(records) - block.unterminated
         regular = records[first:last]
-        left = self._encode(regular, state.earliest_s, state.latest_s)
-        if self._adding:
-            taken = [record for record in regular if record.json] if left else regular
-            for processor in self._adding:
-                processor.process(taken)
+        left, fielded = self._encode(regular, state.earliest_s, state.latest_s)
+        if self._writing:
+            written = [record for record in regular if record.texts] if left or fielded else regular
+            for writer in self._writing:
+                writer.write(written)
+        if fielded:
+            for adder in self._adding:
+                adder.process(fielded)
         return [*records[:first], *left, *records[max(first, last) :]]
 
-    def _encode(self, records: Sequence[Record], earliest_s: int, latest_s: int) -> list[Record]:
+    def _encode(self, records: Sequence[Record], earliest_s: int, latest_s: int) -> tuple[list[Record], list[Record]]:
+        """Those left to the processors, and those of the others whose columns are fields."""
         values, ends = self._cdr.values, self._ends
         instants, addresses, received, minutes = values.instants, values.addresses, values.received, values.minutes
         per_unit = 1 if self._cdr.pipe_unit == "ms" else 1000
-        closed = not self._adding
+        writing = bool(self._writing)
+        closed = writing or not self._adding
         left: list[Record] = []
+        fielded: list[Record] = []
         for record in records:
             try:
                 text = record.line.decode()
@@ -111,6 +112,11 @@ class PipeEncoder:
                     f'"callerToGatewayE164":"{caller_out}","calleeToGatewayE164":"{callee_out}",'
                     f'"callerPdd":{caller_delay},"calleePdd":{callee_delay}'
                 )
+                if writing:
+                    record.texts = (
+                        caller, callee, caller_gateway, callee_gateway, caller_ip, callee_ip, caller_access, callee_access,
+                        caller_out, callee_out,
+                    )  # fmt: skip
                 continue
             record.json = (
                 f'"@timestamp":"{stop}","layout":"pipe","startTime":"{start}","stopTime":"{stop}","holdTime":{held},{end},'
@@ -127,7 +133,8 @@ class PipeEncoder:
             if tags:
                 fields["tags"] = [*tags]
             record.fields = fields
-        return left
+            fielded.append(record)
+        return left, fielded
 
     def _end(self, reason: str, direction: str, payer: str, mode: str) -> End:
         """What depends on these four alone, as the processors give it."""
@@ -150,6 +157,19 @@ class PipeEncoder:
         assert isinstance(tags, list)
         found = self._ends[reason, direction, payer, mode] = orjson.dumps(fields)[1:-1].decode(), tags
         return found
+
+
+def _writing(adding: Sequence[Adds]) -> Sequence[Writes]:
+    """Those that add, where each can write for itself and none sets what one before it has set, but reads it; else nobody."""
+    writing: list[Writes] = []
+    written: set[str] = set()
+    for processor in adding:
+        own = {field.name for field in processor.fields}
+        if not isinstance(processor, Writes) or not own & written <= processor.reads:
+            return []
+        writing.append(processor)
+        written |= own
+    return writing
 
 
 def _plain(text: str) -> bool:

@@ -17,7 +17,7 @@ from vosship.events import Field, Record
 from vosship.plugin import Context, Notice, Remark
 from vosship_enrich import numbers
 from vosship_enrich.numbers import NO_RULES, Rules, reduce_callee, reduce_caller
-from vosship_enrich.tables import Table, TableOptions, Watched, declared, headings, wrong
+from vosship_enrich.tables import Table, TableOptions, Watched, declared, headings, members, wrong
 
 COLUMNS = ("id", "name", "customer", "vendor", "side", "strip_caller", "strip_callee")
 SIDES = ("caller", "callee")
@@ -45,17 +45,19 @@ Ids = tuple[str | None, str | None]
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """What two gateways give a call between them: fields, labels in which they differ, ids without a row, rules for numbers."""
+    """What two gateways give a call between them: fields, labels in which they differ, ids without a row, rules for numbers.
+
+    `members` are fields and differing labels as JSON.
+    """
 
     fields: Mapping[str, str]
     differing: Mapping[str, Sequence[str]]
+    members: str
     missing: Sequence[str]
     caller_incoming: Rules
     caller_outgoing: Rules
     callee_incoming: Rules
     callee_outgoing: Rules
-    unusual: bool
-    """There are differing labels or ids without a row."""
 
 
 class Known:
@@ -67,21 +69,24 @@ class Known:
 
     def pair(self, ids: Ids) -> Pair:
         """The pair of these ids, remembered in `pairs`."""
+        if met := self.pairs.get(ids):
+            return met
         gateways = [self.sides[side].get(name) if name else UNKNOWN for side, name in zip(SIDES, ids, strict=True)]
         incoming, outgoing = (gateway or UNKNOWN for gateway in gateways)
         labels = {**incoming.labels, **outgoing.labels}
         both = {name: [incoming.labels.get(name, value), value] for name, value in outgoing.labels.items()}
         differing = {name: values for name, values in both.items() if values[0] != values[1]}
         missing = [name for name, gateway in zip(ids, gateways, strict=True) if name and gateway is None]
+        fields = {**dict(incoming.fields), **dict(outgoing.fields), **labels}
         pair = Pair(
-            {**dict(incoming.fields), **dict(outgoing.fields), **labels},
+            fields,
             differing,
+            members({**fields, **differing}),
             missing,
             incoming.strip_caller,
             outgoing.strip_caller,
             incoming.strip_callee,
             outgoing.strip_callee,
-            bool(differing or missing),
         )
         if len(self.pairs) >= MAX_PAIRS:
             self.pairs.clear()
@@ -118,20 +123,36 @@ class Gateways:
 
     def process(self, records: Sequence[Record]) -> None:
         """Set both sides' gateway fields and numbers; ids without a row are counted and otherwise left alone."""
-        self._table.look()
-        known = self._table.value
-        pairs, caller, callee = known.pairs, reduce_caller, reduce_callee
+        known = self._known()
         for record in records:
             fields = record.fields
-            ids = fields.get("callerGatewayId"), fields.get("calleeGatewayId")
-            pair = pairs.get(ids) or known.pair(ids)
+            get = fields.get
+            pair = known.pair((get("callerGatewayId"), get("calleeGatewayId")))
             fields.update(pair.fields)
-            if pair.unusual:
-                fields.update({name: list(values) for name, values in pair.differing.items()})
+            fields.update({name: list(values) for name, values in pair.differing.items()})
+            for name in pair.missing:
+                self._miss(name)
+            caller, callee = get("callerE164") or get("callerAccessE164"), get("calleeE164") or get("calleeAccessE164")
+            reduce_caller(fields, caller, get("callerToGatewayE164"), pair.caller_incoming, pair.caller_outgoing)
+            reduce_callee(fields, callee, get("calleeToGatewayE164"), pair.callee_incoming, pair.callee_outgoing)
+
+    def write(self, records: Sequence[Record]) -> None:
+        """See `vosship.plugin.Writes`."""
+        known = self._known()
+        pairs, of_caller, of_callee = known.pairs, reduce_caller, reduce_callee
+        for record in records:
+            caller, callee, incoming, outgoing, _, _, _, _, caller_sent, callee_sent = record.texts
+            pair = pairs.get((incoming, outgoing)) or known.pair((incoming, outgoing))
+            if pair.missing:
                 for name in pair.missing:
                     self._miss(name)
-            caller(fields, pair.caller_incoming, pair.caller_outgoing)
-            callee(fields, pair.callee_incoming, pair.callee_outgoing)
+            record.more += pair.members
+            of_caller(record.fields, caller, caller_sent, pair.caller_incoming, pair.caller_outgoing)
+            of_callee(record.fields, callee, callee_sent, pair.callee_incoming, pair.callee_outgoing)
+
+    def _known(self) -> Known:
+        self._table.look()
+        return self._table.value
 
     def unmatched(self) -> Mapping[str, int]:
         """How many times each id without a row was seen; under "" those past the first thousand."""

@@ -16,22 +16,22 @@ from zoneinfo import ZoneInfo
 from msgspec import Meta
 
 from vosship.events import Field, Record
-from vosship.plugin import Context, Remark
+from vosship.plugin import TEXTS, Context, Remark
 from vosship_enrich import numbers
 from vosship_enrich.countries import HEAD, Countries
 from vosship_enrich.deck import ALWAYS, LONGEST, Builder, Deck, DuplicateError, Row, Shape
 from vosship_enrich.numbers import NO_RULES, reduce_callee, reduce_caller
-from vosship_enrich.tables import Table, TableOptions, Watched, declared, headings, wrong
+from vosship_enrich.tables import Table, TableOptions, Watched, declared, headings, members, wrong
 
 COLUMNS = ("prefix", "destination", "country", "valid_from")
 
 NOW = 1 << 61
 """The time of a record that has none, in epoch seconds: late enough for the newest row."""
 
-Found = tuple[dict[str, str], str, str]
-"""What a row of the deck gives: fields, the country it names, and the one that its prefix alone tells."""
+Found = tuple[dict[str, str], str, str, str]
+"""What a row of the deck gives: fields, the same as JSON members, the country it names, and the one that its prefix alone tells."""
 
-NOTHING: Found = ({}, "", "")
+NOTHING: Found = ({}, "", "", "")
 """Of a number without a row."""
 
 _COUNTRY = re.compile(r"[A-Za-z]{2}")
@@ -75,6 +75,13 @@ class Prefixes:
 
     def process(self, records: Sequence[Record]) -> None:
         """Set destination, the prefix that matched and the countries; tag `country_mismatch` where deck and number differ."""
+        self._add(records, written=False)
+
+    def write(self, records: Sequence[Record]) -> None:
+        """See `vosship.plugin.Writes`."""
+        self._add(records, written=True)
+
+    def _add(self, records: Sequence[Record], *, written: bool) -> None:
         match = None
         if self._deck is not None:
             self._deck.look()
@@ -83,26 +90,26 @@ class Prefixes:
         for record in records:
             fields = record.fields
             get = fields.get
-            number, sent = get("caller.number"), get("caller.number_sent")
-            if number is None and sent is None:
-                reduce_caller(fields, NO_RULES, NO_RULES)
-                number, sent = get("caller.number"), get("caller.number_sent")
+            caller, callee = get("caller.number"), get("callee.number")
+            if caller is None or callee is None:
+                _set_numbers(record)
+                caller, callee = get("caller.number"), get("callee.number")
+            sent = get("caller.number_sent")
             country = (sent and (plain(sent[:HEAD]) or country_of(sent))) or (
-                number and (plain(number[:HEAD]) or country_of(number))
+                caller and (plain(caller[:HEAD]) or country_of(caller))
             )
             if country:
                 fields["caller.country"] = country
-            number, sent = get("callee.number"), get("callee.number_sent")
-            if number is None and sent is None:
-                reduce_callee(fields, NO_RULES, NO_RULES)
-                number, sent = get("callee.number"), get("callee.number_sent")
             stated = own = ""
-            if number:
+            if callee:
                 if match is not None:
-                    given, stated, own = match(number, record.at or NOW) or NOTHING
-                    fields.update(given)
-                own = own or plain(number[:HEAD]) or country_of(number)
-            expected = stated or own
+                    given, members, stated, own = match(callee, record.at or NOW) or NOTHING
+                    if written:
+                        record.more += members
+                    else:
+                        fields.update(given)
+                own = own or plain(callee[:HEAD]) or country_of(callee)
+            expected, sent = stated or own, get("callee.number_sent")
             country = (sent and (plain(sent[:HEAD]) or country_of(sent))) or own or expected
             if country:
                 fields["callee.country"] = country
@@ -165,6 +172,16 @@ class Prefixes:
         return int((moment if moment.tzinfo else moment.replace(tzinfo=self._zone)).timestamp())
 
 
+def _set_numbers(record: Record) -> None:
+    """Both sides' numbers as they stand, where no processor before has set them."""
+    fields = record.fields
+    texts = dict(zip(TEXTS, record.texts, strict=True)) if record.texts else fields
+    for side, reduce in (("caller", reduce_caller), ("callee", reduce_callee)):
+        if f"{side}.number" not in fields and f"{side}.number_sent" not in fields:
+            billed, received, sent_as = numbers.COLUMNS[side]
+            reduce(fields, texts.get(billed) or texts.get(received), texts.get(sent_as), NO_RULES, NO_RULES)
+
+
 def _shape(labels: Sequence[str], countries: Countries) -> Shape[Found]:
     """Makes what a match gives: destination, prefix and, where the row has them, labels; and the countries."""
 
@@ -172,7 +189,7 @@ def _shape(labels: Sequence[str], countries: Countries) -> Shape[Found]:
         country, destination = row
         own = {name: value for name, value in zip(labels, further, strict=True) if value}
         fields = {"callee.destination_prefix": prefix, "callee.destination": destination, **own}
-        return fields, country, countries.shared(prefix)
+        return fields, members(fields), country, countries.shared(prefix)
 
     return shape
 

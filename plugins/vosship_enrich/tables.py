@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Generic, TypeVar
 
 import msgspec
+import orjson
 from msgspec import Meta
 
 from vosship.errors import ConfigError
@@ -134,6 +135,11 @@ class Table:
         except UnicodeDecodeError as error:
             good = good[: error.start]
         return good.count(b"\n") + 1
+
+
+def members(fields: Mapping[str, str | Sequence[str]]) -> str:
+    """The fields as members of a JSON object, each behind a comma."""
+    return f",{orjson.dumps(fields)[1:-1].decode()}" if fields else ""
 
 
 def declared(table: Table, names: Sequence[str], log: logging.Logger) -> list[tuple[str, int]]:
