@@ -108,6 +108,15 @@ def test_a_request_too_large_is_halved_and_a_single_document_is_dead():
     assert (outcomes[4].verdict, outcomes[4].reason) == (Verdict.REJECTED, "too_large")
 
 
+def test_what_was_said_of_the_first_half_holds_when_the_second_finds_nobody():
+    """The first half is not sent again, where it would come back as duplicates; the second is, and says that nobody is there."""
+    output = Script(TooLargeError("413"), [STORED, REJECTED], UnavailableError("refused"), UnavailableError("refused"))
+    outcomes, made = insist(output, 4)
+    assert outcomes == [STORED, REJECTED, STORED, STORED]
+    assert output.asked == [["0", "1", "2", "3"], ["0", "1"], ["2", "3"], ["2", "3"], ["2", "3"]]
+    assert [doing for doing, _ in made.told] == ["waiting", "running"]
+
+
 def test_a_halted_output_is_looked_at_again_and_said_to_be_halted():
     """Somebody must act; when they have, it goes on by itself."""
     outcomes, made = insist(Script(HaltedError("no template", hint="vosship setup"), HaltedError("no template")), 1)

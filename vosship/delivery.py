@@ -156,7 +156,11 @@ class Delivery:
                 return [Outcome(Verdict.REJECTED, "too_large", error.message)]
             middle = len(documents) // 2
             first = await self._halving(send, documents[:middle])
-            return first + await self._halving(send, documents[middle:])
+            try:
+                second = await self._halving(send, documents[middle:])
+            except UnavailableError as error:  # what was said of the first half holds; the rest goes again, and is judged then
+                second = [Outcome(Verdict.RETRY, "unavailable", error.message)] * (len(documents) - middle)
+            return first + second
         self._metrics.observe("vosship_send_seconds", self._clock() - started, pipeline=self.name)
         if len(answer) != len(documents):  # an output that breaks its contract: nothing can be believed
             raise UnavailableError(f"the output gave {len(answer)} outcomes for {len(documents)} documents")
