@@ -13,15 +13,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.conservation.agent import NAME
+from tests.conservation.hearing import Hearing, Key, Name
 from tests.conservation.parts import BLANK, GOOD, LONG, MALFORMED, Journal, Switch, mark_of
 from tests.directory_model import Place, Span, places
 from vosship.events import Block, Gone
 from vosship.ledger import PipelineStatus, read_status
 from vosship.state import STATE_FILE
 from vosship.testing.cluster import Cluster
-
-Key = tuple[str, int, bytes]
-"""Base name, offset, line without its newline."""
 
 
 class Held:
@@ -30,7 +28,9 @@ class Held:
     def __init__(self, cluster: Cluster, data_dir: Path) -> None:
         self.documents: Counter[Key] = Counter()
         self.halves: set[Key] = set()
-        for _, _, body in cluster.documents():
+        self.names: set[Name] = set()
+        for index, name, body in cluster.documents():
+            self.names.add((index, name))
             key = Path(body["log.file.path"]).name.split("-")[-1].removesuffix(".gz"), body["log.offset"], body["line"].encode()
             self.documents[key] += 1
             if body.get("half"):
@@ -138,8 +138,8 @@ def check_tiling(journal: Journal) -> None:
             at[key] = item.end
 
 
-def check_ledger(status: PipelineStatus, journal: Journal, held: Held, switch: Switch, *, unheard: bool) -> None:
-    """The account adds up, file by file and in all. `unheard`: the agent may have missed that something was stored."""
+def check_ledger(status: PipelineStatus, journal: Journal, held: Held, switch: Switch) -> None:
+    """The account adds up, file by file and in all."""
     for each in [status, *status.files]:
         sums = each.stored + each.duplicate + each.dead + each.filtered
         assert each.read == sums, f"{each.name}: read {each.read}, accounted {sums}"
@@ -157,17 +157,30 @@ def check_ledger(status: PipelineStatus, journal: Journal, held: Held, switch: S
     dead = held.dead_rows, held.dead_bytes
     assert dead == held.dead_totals, f"{dead} dead lines and bytes, {held.dead_totals} entered"
     assert status.dead == held.dead_rows, f"{held.dead_rows} dead lines, {status.dead} in the ledger"
-    documents = held.documents.total()
-    if unheard:
-        assert status.stored <= documents, f"{status.stored} entered as stored, {documents} in the index"
-    else:
-        assert status.stored == documents, f"{status.stored} entered as stored, {documents} in the index"
+    check_stored(status, journal.hearing, held)
     latest: dict[str, tuple[int, int]] = {}
     for base, generation, offset, is_gone in held.streams:
         latest[base] = max(latest.get(base, (0, 0)), (generation, is_gone))
         assert offset >= 0
     for base, (_, is_gone) in latest.items():
         assert is_gone or base in switch.files, f"{base} was deleted and the ledger does not know"
+
+
+def check_stored(status: PipelineStatus, hearing: Hearing, held: Held) -> None:
+    """What the ledger calls stored is what was created, said so, and settled: each document, file by file and in all."""
+    assert hearing.created == held.names, f"{len(hearing.created)} documents created, {len(held.names)} in the index"
+    documents, unheard = len(held.names), len(hearing.unheard)
+    counts = f"{status.stored} entered as stored, {documents} in the index, {unheard} of them never settled as stored"
+    assert status.stored == documents - unheard, counts
+    stored = Counter(hearing.heard.values())
+    for file in status.files:
+        assert file.stored == stored[file.name], f"{file.name}: {stored[file.name]} settled as stored, {file.stored} entered"
+
+
+def check_stop(hearing: Hearing) -> None:
+    """An orderly stop settles what was answered, as far as nothing that was put off stands before it."""
+    forgotten = hearing.forgotten_for_nothing()
+    assert not forgotten, f"stored, answered and not settled at the stop: {forgotten[:3]}"
 
 
 def status_of(files: Any, data_dir: Path) -> PipelineStatus:

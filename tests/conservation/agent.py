@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.conservation.hearing import Hearing
 from tests.conservation.loop import SteppedLoop
 from tests.conservation.parts import LINE_LIMIT, SERIES, Journal, KilledError, Step, SteppedState, Store, Switch
 from vosship.config import OutputCommon, convert
@@ -19,12 +20,13 @@ from vosship.deadletters import Choice, _post
 from vosship.delivery import Delivery
 from vosship.documents import Renderer
 from vosship.errors import VosshipError
-from vosship.events import Block, Gone
+from vosship.events import Block, Dead, Gone
 from vosship.pipeline import Pipeline
 from vosship.plugin import Context, Known, Until
 from vosship.revival import Revival
 from vosship.running import RunningPipeline
 from vosship.schema import Schema
+from vosship.state import Revived
 from vosship.telemetry import Telemetry
 from vosship_files import Files
 
@@ -64,6 +66,20 @@ class Source(Files):
         return base == self.switch.seen_newest == self.switch.newest() and held.startswith(block.data, block.offset)
 
 
+class Reviver(Revival):
+    """The real revival; when a try cannot be entered (a full disk, a store given up), what it was told is of no more use."""
+
+    hearing: Hearing
+
+    async def revive(self, lines: Sequence[tuple[int, Dead]]) -> list[Revived]:
+        """See Revival."""
+        try:
+            return await super().revive(lines)
+        except VosshipError:
+            self.hearing.forget_revived()
+            raise
+
+
 class Agent:
     """A running agent. After `kill` or `stop` it is of no more use."""
 
@@ -76,6 +92,7 @@ class Agent:
         self.early_halves: list[Block] = []
         self._look = asyncio.Event()
         store.waiting = []
+        store.hearing.begin()
         context = Context(
             name="cdr",
             switch="dhaka-1",
@@ -114,7 +131,8 @@ class Agent:
             metrics=Telemetry(),
             now=now,
         )
-        self.revival = Revival(pipeline, self.delivery, self.state, now, clock=self.loop.time)
+        self.revival = Reviver(pipeline, self.delivery, self.state, now, clock=self.loop.time)
+        self.revival.hearing = store.hearing
         self._main = self.loop.create_task(self._run())
         self.step()
 
@@ -201,6 +219,7 @@ class Agent:
         assert self.ended, "the agent does not come to its end"
         with contextlib.suppress(VosshipError):
             self._main.result()
+        self.state.commit()  # closing the state finishes what was submitted
         self._bury()
 
     def kill(self) -> None:

@@ -19,7 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tests.conservation import account
 from tests.conservation.agent import Agent
-from tests.conservation.parts import FAULTS, MARKS, OLD_INDEX, UNHEARD, Journal, Step, Store, Switch
+from tests.conservation.hearing import Hearing
+from tests.conservation.parts import FAULTS, MARKS, OLD_INDEX, Journal, Step, Store, Switch
 from tests.directory_model import Place, places
 from vosship.deadletters import Choice
 from vosship.testing.cluster import Cluster
@@ -56,15 +57,15 @@ class Conservation(RuleBasedStateMachine):
         self.data_dir = Path(tempfile.mkdtemp(prefix="vosship-state-", dir=MEMORY if MEMORY.is_dir() else None))
         self.switch = Switch(self.root / "cdr")
         self.cluster = Cluster()
-        self.store = Store(self.cluster)
+        self.hearing = Hearing()
+        self.store = Store(self.cluster, self.hearing)
         self.processor = Step()
-        self.journal = Journal()
+        self.journal = Journal(self.hearing)
         self.now_s = time.time()
         self.options: dict[str, Any] = {}
         self.rescued: set[Place] = set()
         """Lines of which the agent was seen to hold a second name or copy: no crash may lose them."""
         self.withdrawn: set[str | None] = set()
-        self.unheard = False
         self.early_halves: list[Any] = []
         self.agent: Agent | None = None
         self.mend("documents", False)
@@ -179,7 +180,6 @@ class Conservation(RuleBasedStateMachine):
     @rule(number=st.integers(0, 2), what=st.sampled_from(sorted(FAULTS)))
     @needs_agent
     def answer_badly(self, number: int, what: str) -> None:
-        self.unheard = self.unheard or what in UNHEARD
         self.agent.answer(number, what)
 
     @rule(rounds=st.integers(1, 3))
@@ -209,12 +209,13 @@ class Conservation(RuleBasedStateMachine):
             if not self.agent.state.busy:
                 self.agent.holding_commits = False
                 return
-            self.unheard = True
             if not self.agent.fill_disk(after):
                 return
+            self.agent = None
         else:
             self.agent.stop()
-        self.agent = None
+            self.agent = None
+            account.check_stop(self.hearing)
 
     @rule(
         where=st.sampled_from(["wherever", "after storing", "after storing half", "while committing", "while settling"]),
@@ -230,7 +231,6 @@ class Conservation(RuleBasedStateMachine):
         if where.startswith("after storing") and waiting:
             batch = waiting[number % len(waiting)].batch
             self.store.store(batch[: len(batch) // 2] if where.endswith("half") else batch)
-        self.unheard = True
         if where == "while settling":
             agent.holding_commits = True
             agent.answer(number, "well")
@@ -292,7 +292,7 @@ class Conservation(RuleBasedStateMachine):
         account.check_fates(self.journal, held, healed=healed)
         account.check_directory(self.switch, self.journal, held, self.rescued)
         status = account.status_of(self.agent.source, self.data_dir)
-        account.check_ledger(status, self.journal, held, self.switch, unheard=self.unheard)
+        account.check_ledger(status, self.journal, held, self.switch)
 
     def _rest(self) -> None:
         """Until nothing moves any more: four looks in a row, the last half lines included."""

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from tests.conservation.hearing import Hearing
 from tests.directory_model import DirectoryModel
 from vosship.errors import HaltedError, TooLargeError, UnavailableError
 from vosship.events import Block, Document, Field, Gone, Outcome, Record
@@ -106,14 +107,18 @@ class Sending(NamedTuple):
 class Store:
     """An output on the fake cluster, without HTTP in between: every attempt waits until `answer` says what became of it."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, hearing: Hearing) -> None:
         self.cluster = cluster
+        self.hearing = hearing
         self.waiting: list[Sending] = []
+        self._statuses: list[int] | None = None
+        """What the cluster said of each document of the attempt that is being answered, if it came to the cluster."""
 
     async def send(self, batch: Sequence[Document]) -> Sequence[Outcome]:
         """See DocumentOutput."""
         sending = Sending(list(batch), asyncio.get_running_loop().create_future())
         self.waiting.append(sending)
+        self.hearing.goes_out(sending.batch)
         return await sending.answer
 
     def answer(self, number: int, what: str) -> None:
@@ -123,14 +128,19 @@ class Store:
             return
         sending = waiting[number % len(waiting)]
         self.waiting = [each for each in waiting if each is not sending]
+        self._statuses = None
         try:
             sending.answer.set_result(FAULTS[what](self, sending.batch))
         except UnavailableError as error:
             sending.answer.set_exception(error)
+        self.hearing.answered(sending.batch, None if what in UNHEARD else self._statuses)
 
     def store(self, batch: Sequence[Document], fault: Fault | None = None) -> list[dict[str, Any]]:
         """What the cluster does with the batch, whoever hears of it."""
-        return self.cluster.bulk(render(batch), fault)
+        found = self.cluster.bulk(render(batch), fault)
+        self._statuses = [item["create"]["status"] for item in found]
+        self.hearing.carried_out(batch, self._statuses)
+        return found
 
     def judged(self, batch: Sequence[Document], fault: Fault | None = None, *, items: int | None = None) -> Sequence[Outcome]:
         """The cluster's answer as the real wire judges it; `items`: only so many of its items arrive."""
@@ -147,6 +157,8 @@ def _halted(store: Store, batch: Sequence[Document]) -> Sequence[Outcome]:
 
 
 def _too_large(store: Store, batch: Sequence[Document]) -> Sequence[Outcome]:
+    if len(batch) == 1:  # that one can never be stored
+        store._statuses = [413]
     raise TooLargeError("413")
 
 
@@ -174,7 +186,7 @@ FAULTS: dict[str, Callable[[Store, Sequence[Document]], Sequence[Outcome]]] = {
 """What may become of one attempt."""
 
 UNHEARD = frozenset({"silent after storing", "half answer", "wrong number of outcomes"})
-"""Faults after which documents are stored and nobody knows: they come back as duplicates."""
+"""Faults after which documents are stored and the answer cannot be believed: they come back as duplicates."""
 
 
 class KilledError(BaseException):
@@ -184,7 +196,8 @@ class KilledError(BaseException):
 class Journal:
     """What was committed, in order, whatever became of the agent since: the witness of every settle."""
 
-    def __init__(self) -> None:
+    def __init__(self, hearing: Hearing) -> None:
+        self.hearing = hearing
         self.blocks: list[Block] = []
         self.events: list[Block | Gone] = []
         self.dropped: set[tuple[str, int, bytes]] = set()
@@ -244,6 +257,8 @@ class SteppedState(State):
                     self.journal.blocks += blocks
                     self.journal.events += [*blocks, *gone]
                     self.journal.dropped.update(dead[each.id] for each in revived if each.fate == "filtered" and each.id in dead)
+                    self.journal.hearing.settled(blocks)
+                    self.journal.hearing.tried_again({dead[each.id] for each in revived if each.id in dead})
 
     def register(self, pipeline: str, switch: str, timezone: str) -> None:
         """See State; committed at once, since nothing runs yet."""
