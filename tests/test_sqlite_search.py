@@ -118,6 +118,20 @@ def test_random_figures_are_those_of_a_plain_count(sent: tuple[Path, list[Hit]])
         assert output.stats(query) == plainly(query, known), query
 
 
+def test_whoever_ended_calls_is_counted_under_the_very_name(tmp_path: Path) -> None:
+    """A comma within a name, any alphabet; calls without a name count with those whose name is empty."""
+    noon = {"@timestamp": "2026-04-25T06:00:00.000Z", "holdTime": 1}
+    enders = ["caller", "a,b", "网关", "", None, "caller", "a"]
+    documents = [
+        document(noon if ender is None else {**noon, "end.by": ender}, offset=place * 100) for place, ender in enumerate(enders)
+    ]
+    send(tmp_path, [documents])
+    query = StatsQuery(calls=Query(from_ms=0, to_ms=1 << 50), by=("switch",))
+    [row] = store(tmp_path).stats(query)
+    assert row.hangups == {"caller": 2, "a,b": 1, "网关": 1, "": 2, "a": 1}
+    assert [row] == plainly(query, hits(documents))
+
+
 def test_figures_of_a_few_calls_read_few_chunks(tmp_path: Path) -> None:
     """Neighbours are counted in one go; a number that occurs once, or the last minutes of an hour, cost their chunk alone."""
     noon = START_MS + DAY_MS // 2
