@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,3 +70,12 @@ def model(tmp_path: Path) -> DirectoryModel:
 def clock() -> Clock:
     """A clock that stands."""
     return Clock()
+
+
+@pytest.fixture
+def open_dir() -> Iterator[Path]:
+    """A directory that everybody may pass through."""
+    folder = Path(tempfile.mkdtemp(prefix="vosship-access-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)

@@ -6,8 +6,6 @@ import asyncio
 import errno
 import logging
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,15 +16,6 @@ from watchdog.observers.api import BaseObserver
 
 from vosship.events import Block, Gone
 from vosship.plugin import Checks, Remark
-
-
-@pytest.fixture
-def open_dir() -> Iterator[Path]:
-    """A directory that everybody may pass through."""
-    folder = Path(tempfile.mkdtemp(prefix="vosship-access-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
 
 
 class Said(logging.Handler):

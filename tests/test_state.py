@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from unprivileged import as_nobody, needs_root
 
 from vosship.errors import ConfigError, FatalError
 from vosship.events import Block, Dead, Gone, Stream
@@ -137,6 +138,30 @@ def test_a_damaged_state_is_refused_and_can_be_rebuilt(tmp_path):
         State.open(tmp_path)
     State.open(tmp_path, rebuild=True).close()
     assert [file.name for file in tmp_path.glob("state.sqlite.2*")]
+
+
+def test_damage_and_a_missing_right_are_told_apart(state, tmp_path):
+    """Damage beyond the first page shows only where it is read; only damage is worth reading everything again."""
+    with pytest.raises(FatalError, match=r"malformed.*--rebuild-state"), reading(tmp_path / "state.sqlite"):
+        raise sqlite3.DatabaseError("database disk image is malformed")
+    with pytest.raises(FatalError, match=r"locked.*agent's user"), reading(tmp_path / "state.sqlite"):
+        raise sqlite3.OperationalError("database is locked")
+
+
+@needs_root
+def test_a_state_in_a_closed_directory_is_not_an_absent_one(open_dir):
+    """Whoever may not look into data_dir is told so, and not that there is nothing."""
+    closed = open_dir / "data"
+    closed.mkdir(mode=0o700)
+
+    def look():
+        try:
+            with reading(closed / "state.sqlite") as db:
+                return db
+        except FatalError as error:
+            return str(error)
+
+    assert as_nobody(look) == f"the state {closed / 'state.sqlite'} cannot be read: Permission denied (run as the agent's user)"
 
 
 def test_a_newer_state_is_refused(tmp_path):

@@ -116,9 +116,9 @@ class reading:  # noqa: N801  used as a function: `with reading(path) as db`
 
     def __enter__(self) -> sqlite3.Connection | None:
         self._db: sqlite3.Connection | None = None
-        if not self._path.exists():
-            return None
         try:
+            if not self._path.exists():
+                return None
             self._db = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
             self._db.execute("PRAGMA busy_timeout = 5000")
             self._db.execute("BEGIN")
@@ -127,15 +127,23 @@ class reading:  # noqa: N801  used as a function: `with reading(path) as db`
                 self._db = None
                 return None
             self._db.execute("SELECT count(*) FROM pipelines")
-        except sqlite3.Error as error:
-            raise FatalError(
-                f"the state {self._path} cannot be read: {error}", hint="run as the agent's user; `vosship run --rebuild-state`"
-            ) from error
+        except (sqlite3.Error, OSError) as error:
+            raise _unreadable(self._path, error) from error
         return self._db
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._db:
             self._db.close()
+        if isinstance(error, sqlite3.Error):  # damage beyond the first page shows only where it is read
+            raise _unreadable(self._path, error) from error
+
+
+def _unreadable(path: Path, error: sqlite3.Error | OSError) -> FatalError:
+    """Damage is mended by reading everything again; a missing right or a failing disk is not, and the state is still good."""
+    damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+    words = error.strerror if isinstance(error, OSError) else error
+    hint = "`vosship run --rebuild-state` puts it aside and reads everything again" if damaged else "run as the agent's user"
+    return FatalError(f"the state {path} cannot be read: {words}", hint=hint)
 
 
 def _status(
