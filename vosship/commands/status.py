@@ -52,8 +52,8 @@ def command(config_path: str | None, as_json: bool, watch: bool, nagios: bool, s
     if nagios:
         try:
             code, line = judge(read_status(Application.load(config_path)))
-        except VosshipError as error:
-            code, line = 3, f"UNKNOWN - {error}"
+        except (VosshipError, OSError) as error:
+            code, line = 3, f"UNKNOWN - {_one_line(str(error))}"
         click.echo(f"VOSSHIP {line}")
         return code
     application = Application.load(config_path)
@@ -95,13 +95,18 @@ def judge(pipelines: Sequence[PipelineStatus]) -> tuple[int, str]:
     lost = sum(each.lost_bytes for each in pipelines)
     figures = f"| unread={unread}B dead={dead} lost={lost}B"
     if bad:
-        return 2, f"CRITICAL - {'; '.join(bad + odd)} {figures}"
+        return 2, f"CRITICAL - {_one_line('; '.join(bad + odd))} {figures}"
     if odd:
-        return 1, f"WARNING - {'; '.join(odd)} {figures}"
+        return 1, f"WARNING - {_one_line('; '.join(odd))} {figures}"
     return (
         0,
         f"OK - {len(pipelines)} pipelines, {sum(each.stored + each.duplicate for each in pipelines)} calls in the index {figures}",
     )
+
+
+def _one_line(text: str) -> str:
+    """Without line breaks and bars, which a server's words may hold: after the first bar come the figures."""
+    return " ".join(text.split()).replace("|", "/")
 
 
 def _show(application: Application, pipelines: Sequence[PipelineStatus], show_files: bool) -> None:
