@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from vosship import cli
+from vosship.application import Application
 from vosship.commands.status import judge
-from vosship.ledger import PipelineStatus
+from vosship.ledger import PipelineStatus, read_status
 
 
 def test_a_servers_words_do_not_break_the_one_line() -> None:
@@ -29,3 +31,27 @@ def test_a_configuration_that_cannot_be_read_is_unknown_in_one_line(tmp_path: Pa
     assert said.startswith("VOSSHIP UNKNOWN - ")
     assert said.count("\n") == 1
     assert "|" not in said
+
+
+def test_a_file_left_alone_for_its_age_waits_for_nobody(tmp_path: Path) -> None:
+    """It is no backlog, will not be lost, and holds up neither the forecast nor what is complete."""
+    folder = tmp_path / "cdr"
+    folder.mkdir()
+    today = time.strftime("%Y%m%d", time.gmtime())
+    for name in ("2024042600", "2024042601", f"{today}00", f"{today}01"):
+        stop = f"{name[:4]}-{name[4:6]}-{name[6:8]} {name[8:]}:10:00"
+        line = f"1|2|{stop}|{stop}|0|486|1|a|b|10.0.0.1|10.0.0.2|1|2|1|2|0|1|9|9\n"
+        (folder / f"{name}.txt").write_text(line, encoding="utf-8")
+    file = tmp_path / "vosship.yaml"
+    file.write_text(
+        "switch: s1\ntimezone: UTC\ndata_dir: data\nswitch_parameters: {SERVER_CDR_FILE_WRITE_MAX: 10}\n"
+        "inputs: {cdr: {type: files, paths: ['cdr/*.txt'], ignore_older_days: 30, report_gaps: false}}\n",
+        encoding="utf-8",
+    )
+    assert cli.run(["run", "--once", "-c", str(file)]) == 0
+    status = read_status(Application.load(str(file)))[0]
+    assert (status.read, status.stored, status.unread_bytes, status.oldest_unread) == (2, 2, 0, None)
+    assert (status.seconds_to_loss, status.forecast) == (None, None)
+    assert status.complete_until is not None
+    assert status.complete_until[:10].replace("-", "") == today
+    assert [file.done for file in status.files] == [True, True, True, False]

@@ -159,11 +159,12 @@ def _status(
     if entry.name not in surveys:
         surveys[entry.name] = entry.plugin.survey(known) if isinstance(entry.plugin, Reports) else ()
     sizes = surveys[entry.name]
-    files = _files(rows, sizes)
+    by_name = {size.stream.name: size for size in sizes}
+    files = _files(rows, by_name)
     status.files = list(files.values())
     for key in COUNTS:
         setattr(status, key, getattr(status, key) + sum(getattr(file, key) for file in status.files))
-    unread = {size.stream.name: 0 if size.lost else max(0, size.size - files[size.stream.name].offset) for size in sizes}
+    unread = {name: 0 if files[name].done else max(0, size.size - files[name].offset) for name, size in by_name.items()}
     status.unread_bytes = sum(unread.values())
     oldest = next((size for size in sizes if unread[size.stream.name]), None)
     if oldest:
@@ -235,12 +236,10 @@ def _read_rows(db: sqlite3.Connection, pipeline: str) -> list[_Row]:
     return [_Row(Stream(*row[:5]), row[5], row[6:12], row[12], bool(row[13])) for row in db.execute(ask, (pipeline,))]
 
 
-def _files(rows: Sequence[_Row], sizes: Sequence[StreamSize]) -> dict[str, FileStatus]:
+def _files(rows: Sequence[_Row], seen: Mapping[str, StreamSize]) -> dict[str, FileStatus]:
     """Every stream the state or the input knows, oldest first; a gap (never seen, without a byte) is not a file."""
     files: dict[str, FileStatus] = {}
     order: list[tuple[float, str]] = []
-    newest = {size.stream.name for size in sizes if size.newest}
-    seen = {size.stream.name: size for size in sizes}
     for row in rows:
         name = row.stream.name
         file = files.get(name)
@@ -259,7 +258,7 @@ def _files(rows: Sequence[_Row], sizes: Sequence[StreamSize]) -> dict[str, FileS
         file.size = size.size
         if size.lost and not file.done:  # the pipeline has not come to it yet: its output is away
             file.lost_bytes += max(0, size.size - file.offset)
-        file.done = size.lost or (size.size <= file.offset and name not in newest)
+        file.done = size.lost or (size.skipped and file.done) or (size.size <= file.offset and not size.newest)
     return {name: files[name] for _, name in sorted(order)}
 
 

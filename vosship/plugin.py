@@ -305,7 +305,7 @@ class StreamSize(msgspec.Struct, frozen=True):
     """What an input sees of one stream now.
 
     `newest` marks the live one, which has no end yet. `lost`: what is unread of it can be read no more, and each pipeline is
-    told so by a Gone when it comes to it.
+    told so by a Gone when it comes to it. `skipped`: it is left alone on purpose, once a Gone has said so.
     """
 
     stream: Stream
@@ -313,6 +313,7 @@ class StreamSize(msgspec.Struct, frozen=True):
     modified_at: float
     newest: bool = False
     lost: bool = False
+    skipped: bool = False
 
 
 @runtime_checkable

@@ -20,6 +20,7 @@ from vosship_files.checks import examine
 from vosship_files.directory import Directory, Entry, pattern
 from vosship_files.gaps import Gaps
 from vosship_files.lines import Pause
+from vosship_files.looking import too_old
 from vosship_files.names import one_family
 from vosship_files.options import Options as _Options
 from vosship_files.rescue import Rescue
@@ -157,12 +158,13 @@ class Files:
         directory.look(full=True)
         entries = {name: rescued[-1] for name, rescued in self._rescue.find().items()} if self._rescue else {}
         entries.update(directory.entries)
-        found = []
+        found, now = [], self.context.now()
         for entry in sorted(entries.values(), key=lambda entry: entry.order):
             position = known.get(entry.name)
             stream = position.stream if position else Stream(entry.name, entry.base, entry.path, 1, entry.starts_at)
             size = _plain_size(entry, position.offset if position else 0)
-            found.append(StreamSize(stream, size, entry.mtime_ns / 1e9, entry.name in directory.newest))
+            skipped = too_old(self.options, entry, now)
+            found.append(StreamSize(stream, size, entry.mtime_ns / 1e9, entry.name in directory.newest, skipped=skipped))
         return found
 
     def check(self) -> Iterator[Remark]:

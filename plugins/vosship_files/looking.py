@@ -121,7 +121,7 @@ class Looking:
         self._roster.tracks[name] = track
         if self._until == "now":
             track.stop_at = None if entry.compressed and self._first else entry.size if self._first else 0
-        if self._too_old(entry, now):
+        if too_old(self._options, entry, now):
             if position is None or not position.gone:
                 reason = f"older than {self._options.ignore_older_days:g} days"
                 self._roster.out.append(Gone(track.stream, track.offset, reason=reason, skipped=True))
@@ -157,7 +157,7 @@ class Looking:
         known = self._roster.track(rescued[0], generation, position.offset, position.proof)
         if position.gone:
             done = max((number for number, kept in enumerate(rescued, 1) if self._roster.is_all_read(known, kept)), default=0)
-            return self._fresh([kept for kept in rescued[done:] if not self._too_old(kept, now)], generation + 1)
+            return self._fresh([kept for kept in rescued[done:] if not too_old(self._options, kept, now)], generation + 1)
         if own is not None and self._roster.same_content(known, own):
             return []
         for number, kept in enumerate(rescued):
@@ -208,11 +208,6 @@ class Looking:
         self._log.warning("file is back after it was gone, read anew", extra={"file": track.stream.name})
         self._roster.renew(track)
 
-    def _too_old(self, entry: Entry, now: float) -> bool:
-        days = self._options.ignore_older_days
-        at = entry.starts_at if entry.starts_at is not None else entry.mtime_ns / 1e9
-        return days is not None and at < now - days * DAY_S
-
     def _note(self, name: str, before: Entry | None, entry: Entry | None, now: float) -> None:
         """One change of the listing; it concerns the latest bearer of the name."""
         last = self._roster.tracks.get(name)
@@ -221,7 +216,7 @@ class Looking:
         if entry is None:
             if last is not None and not last.gone and not last.retired:
                 self._vanished(last)
-        elif last is None or (last.gone and (before is None or not self._too_old(entry, now))):
+        elif last is None or (last.gone and (before is None or not too_old(self._options, entry, now))):
             self._meet(name, entry, now)
         elif last.retired or last.entry is None:
             last.after = last.after if last.gone else self._roster.next(last, entry, now)
@@ -359,6 +354,13 @@ class Looking:
         for folder in self._folder_problems.keys() - problems.keys():
             self._log.info("directory can be read again", extra={"directory": folder})
         self._folder_problems = dict(problems)
+
+
+def too_old(options: Options, entry: Entry, now: float) -> bool:
+    """Whether the file is left alone for its age."""
+    days = options.ignore_older_days
+    at = entry.starts_at if entry.starts_at is not None else entry.mtime_ns / 1e9
+    return days is not None and at < now - days * DAY_S
 
 
 def _lies_in(name: str, folder: str) -> bool:
