@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from unprivileged import as_nobody, needs_root
 
 from vosship import cli, config
 from vosship.application import Application
@@ -85,6 +86,41 @@ def test_check_asks_whether_a_look_alike_was_meant(tmp_path: Path, capsys: pytes
     assert [(remark["text"], remark["hint"]) for remark in said] == [
         ("SS_CDR_FILE_WRITE_MAX is not used by vosship", "was SERVER_CDR_FILE_WRITE_MAX meant?")
     ]
+
+
+def test_check_finds_a_renamed_switch_before_the_start_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What `run` will refuse is wrong in the eyes of `check` too, with the same hint."""
+    file = tmp_path / "vosship.yaml"
+    (tmp_path / "cdr").mkdir()
+    file.write_text(GOOD, encoding="utf-8")
+    assert cli.run(["run", "--once", "-c", str(file)]) == 0
+    file.write_text(GOOD.replace("switch: s1", "switch: s2"), encoding="utf-8")
+    capsys.readouterr()
+    assert cli.run(["check", "--json", "-c", str(file)]) == 3
+    said = {remark["text"]: remark for remark in json.loads(capsys.readouterr().out)}
+    remark = said["switch was 's1' for everything that cdr>store has shipped and is now 's2'"]
+    assert remark["level"] == "bad"
+    assert remark["hint"].startswith("put 's1' back, or `vosship run --rebuild-state`")
+
+
+@needs_root
+def test_check_of_a_closed_data_dir_says_whose_it_is(open_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A part that cannot be looked into is a remark like any other, and the parts after it are examined all the same."""
+    file = open_dir / "vosship.yaml"
+    (open_dir / "cdr").mkdir()
+    file.write_text(GOOD, encoding="utf-8")
+    assert cli.run(["run", "--once", "-c", str(file)]) == 0
+    cli.run(["check", "-c", str(file)])  # loads what the child may not be allowed to
+    (open_dir / "data").chmod(0o700)
+    capsys.readouterr()
+
+    def look() -> tuple[int, str]:
+        return cli.run(["check", "--json", "-c", str(file)]), capsys.readouterr().out
+
+    code, out = as_nobody(look)
+    assert code == 3
+    bad = {remark["part"]: remark["hint"] for remark in json.loads(out) if remark["level"] == "bad"}
+    assert bad["outputs.store"] == bad["state"] == "run as the agent's user"
 
 
 FAMILIES = """

@@ -294,10 +294,15 @@ def _known(db: sqlite3.Connection, pipeline: str) -> dict[str, Position]:
 
 
 def _register(db: sqlite3.Connection, pipeline: str, switch: str, timezone: str) -> None:
+    if not refuse_change(db, pipeline, switch, timezone):
+        db.execute("INSERT INTO pipelines (name, switch, timezone) VALUES (?, ?, ?)", (pipeline, switch, timezone))
+
+
+def refuse_change(db: sqlite3.Connection, pipeline: str, switch: str, timezone: str) -> bool:
+    """Whether the pipeline is known. Raises ConfigError when its documents were made with another switch or zone."""
     row = db.execute("SELECT switch, timezone FROM pipelines WHERE name = ?", (pipeline,)).fetchone()
     if row is None:
-        db.execute("INSERT INTO pipelines (name, switch, timezone) VALUES (?, ?, ?)", (pipeline, switch, timezone))
-        return
+        return False
     for what, before, today in zip(("switch", "timezone"), row, (switch, timezone), strict=True):
         if before != today:
             raise ConfigError(
@@ -305,6 +310,7 @@ def _register(db: sqlite3.Connection, pipeline: str, switch: str, timezone: str)
                 path=what,
                 hint=f"put {before!r} back, or `vosship run --rebuild-state` to ship everything again under the new one",
             )
+    return True
 
 
 def _settle(db: sqlite3.Connection, pipeline: str, blocks: Sequence[Settled], gone: Sequence[Gone], now: float) -> None:

@@ -66,6 +66,8 @@ def examine(application: Application) -> Iterator[tuple[str, Remark]]:
                     yield part, remark
         except VosshipError as error:
             yield part, Remark("bad", error.message, error.hint)
+        except OSError as error:
+            yield part, Remark("bad", f"cannot be examined: {error}", "run as the agent's user")
     for entry in application.inputs.values():
         for remark in examine_newest(application, entry):
             yield f"inputs.{entry.name}", remark
@@ -86,8 +88,9 @@ def _parameters(given: Mapping[str, object]) -> Iterator[tuple[str, Remark]]:
 def _forecast(application: Application) -> Iterator[tuple[str, Remark]]:
     from vosship.errors import VosshipError
     from vosship.forecast import INTERVAL, MAX_FILES, interval_of
-    from vosship.ledger import read_status
+    from vosship.ledger import read_status, reading
     from vosship.plugin import Remark, Reports
+    from vosship.state import STATE_FILE, refuse_change
 
     parameters = application.config.switch_parameters
     for entry in application.inputs.values():
@@ -108,6 +111,10 @@ def _forecast(application: Application) -> Iterator[tuple[str, Remark]]:
                 Remark("good", f"the switch keeps {limit} files of {interval_s:.0f} s: {keeps_h:.1f} hours"),
             )
     try:
+        with reading(application.config.data_dir / STATE_FILE) as db:
+            for name, entry, _ in application.pipelines():
+                if db is not None:
+                    refuse_change(db, name, entry.switch, entry.timezone)
         for status in read_status(application):
             if status.seconds_to_loss is not None:
                 text = f"unread files will be deleted in {status.seconds_to_loss:.0f} s at the present rate"
