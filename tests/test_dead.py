@@ -44,3 +44,21 @@ def test_an_id_that_is_not_among_the_dead_is_a_no(file: Path, capsys: pytest.Cap
     shown = capsys.readouterr()
     assert [json.loads(line)["id"] for line in shown.out.splitlines()] == [2]
     assert shown.err == "no dead line 99\n"
+
+
+def test_no_line_is_replayed_under_another_switch(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The document's id and its `switch` would be another's; the start refuses that, and so does a replay without an agent."""
+    file.write_text(CONFIG.replace("switch: s1", "switch: s2"), encoding="utf-8")
+    for words in (("replay",), ("drop", "--yes")):
+        assert cli.run(["dead", *words, "-c", str(file)]) == 2
+        assert "switch was 's1'" in capsys.readouterr().err
+
+
+def test_a_pipeline_that_is_not_configured_is_no_empty_answer(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A misspelt name must not read as "no dead lines"; one that was configured once can still be listed."""
+    for words in (("list",), ("list", "--json"), ("show",), ("replay",), ("drop", "--yes")):
+        assert cli.run(["dead", *words, "--pipeline", "cdr>stroe", "-c", str(file)]) == 2
+        assert "no pipeline 'cdr>stroe' is configured (did you mean 'cdr>store'?)" in capsys.readouterr().err
+    file.write_text(CONFIG + "outputs: {other: {type: sqlite}}\n", encoding="utf-8")
+    assert cli.run(["dead", "list", "--pipeline", "cdr>store", "-c", str(file)]) == 0
+    assert "cdr>store short_line" in capsys.readouterr().out

@@ -88,6 +88,7 @@ class Daemon:
             for name, entry, output in application.pipelines():
                 if name not in pipelines:
                     continue
+                state.register(name, entry.switch, entry.timezone)  # a line replayed under another name would be another call
                 if isinstance(output.plugin, Opens) and output.plugin not in opened:
                     await output.plugin.open()
                     opened.append(output.plugin)

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ import msgspec
 from vosship.application import Application
 from vosship.daemon import Daemon
 from vosship.documents import utc_text
-from vosship.errors import FatalError
+from vosship.errors import ConfigError, FatalError
 from vosship.ledger import reading
 from vosship.lock import holder
+from vosship.plugin import nearest
 from vosship.revival import Answer, Request, matching
 from vosship.state import STATE_FILE
 
@@ -59,6 +60,8 @@ def list_lines(application: Application, choice: Choice, limit: int | None = Non
     """
     conceal = _as_it_is if raw else application.concealed
     with reading(application.config.data_dir / STATE_FILE) as db:
+        known = {row[0] for row in db.execute("SELECT name FROM pipelines")} if db is not None else set()
+        _chosen_pipelines(application, choice, known)
         if db is None:
             return
         where, values = matching(_request(choice))
@@ -90,13 +93,21 @@ def ask(application: Application, kind: str, choice: Choice, progress: Callable[
 
     Raises FatalError when the agent ends before it has answered; what it did not get to stays dead.
     """
-    pipelines = [name for name, _, _ in application.pipelines() if choice.pipeline in ("", name)]
+    pipelines = _chosen_pipelines(application, choice)
     process = holder(application.config.data_dir)
     if process is None:
         progress("no agent is running: doing it here")
         return asyncio.run(Daemon(application, once=True).revive(pipelines, _request(choice, kind)))
     progress(f"asked the agent, process {process}")
     return _wait_for_agent(application.config.data_dir, _post(application.config.data_dir, pipelines, kind, choice))
+
+
+def _chosen_pipelines(application: Application, choice: Choice, known: Collection[str] = ()) -> list[str]:
+    """The configured pipelines that are meant. Raises ConfigError for a name that is neither configured nor `known` from before."""
+    names = [name for name, _, _ in application.pipelines()]
+    if choice.pipeline and choice.pipeline not in {*names, *known}:
+        raise ConfigError(f"no pipeline {choice.pipeline!r} is configured", hint=nearest(choice.pipeline, names))
+    return [name for name in names if choice.pipeline in ("", name)]
 
 
 def _post(data_dir: Path, pipelines: Sequence[str], kind: str, choice: Choice) -> list[int]:
