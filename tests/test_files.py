@@ -276,6 +276,22 @@ def test_zero_bytes_and_strangers(tmp_path: Path, model: DirectoryModel, clock: 
     assert reader.take() == []
 
 
+def test_a_link_to_itself_is_no_closed_directory(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """Nor is one that leads nowhere: both are no file, and what is deleted beside them is noticed all the same."""
+    for _ in range(2):
+        model.new_hour()
+        model.append(2)
+    for name, target in (("loop.txt", "loop.txt"), ("nowhere.txt", "gone")):
+        (tmp_path / "cdr" / name).symlink_to(target)
+    reader = Reader(make(tmp_path, clock))
+    reader.step()
+    reader.settle()
+    model.delete("2026042600.txt")
+    reader.restart()
+    assert [end.stream.base for end in gones(reader.step())] == ["2026042600.txt"]
+    assert [remark.level for remark in make(tmp_path, clock).check()][:2] == ["good", "good"]
+
+
 def test_survey_lists_oldest_first(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
     """Streams come with size and the newest marked; a finished archive counts as far as it was settled."""
     for _ in range(3):

@@ -8,6 +8,7 @@ It opens no file, and it knows nothing of what was read.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import glob
 import os
@@ -183,8 +184,11 @@ class Directory:
                 status = os.stat(path)
             except FileNotFoundError:
                 status = None
-            except OSError as error:  # no right to pass through the folder, a disk that fails: that says nothing of the file
-                self.problems[folder.path] = str(error.strerror)
+            except OSError as error:
+                if error.errno == errno.ELOOP:  # a link that leads to itself is no file
+                    status = None
+                else:  # no right to pass through the folder, a disk that fails: that says nothing of the file
+                    self.problems[folder.path] = str(error.strerror)
                 continue
             if status is None or not stat.S_ISREG(status.st_mode):
                 if folder.files.pop(name, None) is not None:
