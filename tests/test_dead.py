@@ -62,3 +62,14 @@ def test_a_pipeline_that_is_not_configured_is_no_empty_answer(file: Path, capsys
     file.write_text(CONFIG + "outputs: {other: {type: sqlite}}\n", encoding="utf-8")
     assert cli.run(["dead", "list", "--pipeline", "cdr>store", "-c", str(file)]) == 0
     assert "cdr>store short_line" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("held", "hint"), [(2, "(raise max_dead)"), (4, "(`vosship dead list` shows why; then")])
+def test_a_full_table_says_what_does_not_fit(file: Path, capsys: pytest.CaptureFixture[str], held: int, hint: str) -> None:
+    """Where not even an empty table would do, nobody is sent to drop what is not there."""
+    file.write_text(f"{CONFIG}outputs: {{store: {{type: sqlite, max_dead: {held}}}}}\n", encoding="utf-8")
+    (file.parent / "cdr" / "2026042613.txt").write_bytes(b"one\ntwo\nthree\n")
+    assert cli.run(["run", "--once", "-c", str(file)]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "the dead table is full: 3 lines, 26 bytes; 3 lines, 11 bytes more do not fit" in said
+    assert hint in said

@@ -131,6 +131,19 @@ def test_a_stop_while_the_server_is_away_is_a_stop(tmp_path):
 
 
 @pytest.mark.real_server
+def test_a_stop_while_the_dead_table_is_full_is_a_stop(tmp_path):
+    """A pipeline that waits for room does not keep the agent until the drain limit."""
+    vosship("simulate", tmp_path / "cdr", "--calls", 100, "--seed", 7)
+    (tmp_path / "cdr" / "2026042500.txt").write_bytes(b"junk\nmore junk\n")
+    config = configure(tmp_path, {"type": "sqlite", "max_dead": 1})
+    with Agent(config) as agent:
+        wait_for(lambda: status(config)["state"] == "halted", "the pipeline is halted")
+        agent.stop()
+    log = config.with_suffix(".log").read_text()
+    assert "drain limit" not in log
+    assert "stopped with documents unsettled" in log
+
+
 def test_a_real_server_holds_every_line_in_its_stops_local_day(tmp_path, search_node):
     """Counts agree index by index with a plain scan; a second run without the state doubles nothing."""
     vosship("simulate", tmp_path / "cdr", "--calls", CALLS, "--seed", 7, "--start", "2026-04-26T23:55", "--cps", 20)

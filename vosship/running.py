@@ -265,9 +265,12 @@ class RunningPipeline:
             held = await asyncio.wrap_future(self._state.submit_dead_totals(self.name))
             if held[0] + lines <= self._common.max_dead and held[1] + size <= self._common.max_dead_bytes:
                 break
-            reason = f"the dead table is full: {held[0]} lines, {held[1]} bytes"
-            hint = "`vosship dead list` shows why; then `dead replay` or `dead drop`, or raise max_dead"
-            if self._until == "now":
+            limit = "max_dead" if held[0] + lines > self._common.max_dead else "max_dead_bytes"
+            reason = f"the dead table is full: {held[0]} lines, {held[1]} bytes; {lines} lines, {size} bytes more do not fit"
+            hint = f"raise {limit}"
+            if lines <= self._common.max_dead and size <= self._common.max_dead_bytes:
+                hint = f"`vosship dead list` shows why; then `dead replay` or `dead drop`, or {hint}"
+            if self._until == "now" or self.stopping:
                 raise FatalError(f"{self.name}: {reason}", hint=hint)
             if not told:
                 log.error("pipeline halted", extra={"pipeline": self.name, "reason": f"{reason} ({hint})"})
