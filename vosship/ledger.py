@@ -26,6 +26,8 @@ from vosship.state import STATE_FILE
 FLUSH_S = 60.0
 """How long a call may wait in the switch before it is in the file (SS_CDR_FILE_WRITE_INTERVAL, docs/vos3000-cdr.md, section 2)."""
 
+RIGHTS = "run as the agent's user; is the disk full?"
+
 COUNTS = ("read", "stored", "duplicate", "dead", "filtered", "lost_bytes")
 
 
@@ -142,7 +144,7 @@ def _unreadable(path: Path, error: sqlite3.Error | OSError) -> FatalError:
     """Damage is mended by reading everything again; a missing right or a failing disk is not, and the state is still good."""
     damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
     words = error.strerror if isinstance(error, OSError) else error
-    hint = "`vosship run --rebuild-state` puts it aside and reads everything again" if damaged else "run as the agent's user"
+    hint = "`vosship run --rebuild-state` puts it aside and reads everything again" if damaged else RIGHTS
     return FatalError(f"the state {path} cannot be read: {words}", hint=hint)
 
 

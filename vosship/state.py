@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import sqlite3
 import threading
 import time
@@ -74,7 +75,6 @@ _BURY = """
 INSERT INTO dead (pipeline, name, generation, base, path, starts_at, offset, reason, detail, at, line, fields)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-
 
 _FOLDED = ("read", "stored", "duplicate", "filtered", "lost_bytes")
 
@@ -167,13 +167,8 @@ class State:
 
     def tell(self, pipeline: str, state: str, reason: str, since: float) -> Future[None]:
         """Note what a pipeline is doing, for `status`."""
-        return self.submit(
-            lambda db: _discard(
-                db.execute(
-                    "UPDATE pipelines SET state = ?, reason = ?, since = ? WHERE name = ?", (state, _sound(reason), since, pipeline)
-                )
-            )
-        )
+        note = "UPDATE pipelines SET state = ?, reason = ?, since = ? WHERE name = ?"
+        return self.submit(lambda db: _discard(db.execute(note, (state, _sound(reason), since, pipeline))))
 
     def tell_rate(self, pipeline: str, bytes_per_s: float) -> Future[None]:
         """Note how fast a pipeline settles, for the forecast."""
@@ -266,6 +261,8 @@ def _examine(path: Path) -> None:
             verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         finally:
             db.close()
+    except sqlite3.OperationalError as error:  # a full or failing disk, a missing right: that says nothing of the content
+        raise _fatal(path, error) from error
     except sqlite3.DatabaseError as error:
         raise FatalError(f"the state {path} is damaged: {error}", hint=hint) from error
     if version > SCHEMA_VERSION:
@@ -301,16 +298,14 @@ def _register(db: sqlite3.Connection, pipeline: str, switch: str, timezone: str)
 def refuse_change(db: sqlite3.Connection, pipeline: str, switch: str, timezone: str) -> bool:
     """Whether the pipeline is known. Raises ConfigError when its documents were made with another switch or zone."""
     row = db.execute("SELECT switch, timezone FROM pipelines WHERE name = ?", (pipeline,)).fetchone()
-    if row is None:
-        return False
-    for what, before, today in zip(("switch", "timezone"), row, (switch, timezone), strict=True):
+    for what, before, today in zip(("switch", "timezone"), row or (switch, timezone), (switch, timezone), strict=True):
         if before != today:
             raise ConfigError(
                 f"{what} was {before!r} for everything that {pipeline} has shipped and is now {today!r}",
                 path=what,
                 hint=f"put {before!r} back, or `vosship run --rebuild-state` to ship everything again under the new one",
             )
-    return True
+    return row is not None
 
 
 def _settle(db: sqlite3.Connection, pipeline: str, blocks: Sequence[Settled], gone: Sequence[Gone], now: float) -> None:
@@ -342,9 +337,8 @@ def _sound(text: str) -> str:
 
 
 def _count_dead(db: sqlite3.Connection, pipeline: str, lines: int, size: int) -> None:
-    db.execute(
-        "UPDATE pipelines SET dead_lines = dead_lines + ?, dead_bytes = dead_bytes + ? WHERE name = ?", (lines, size, pipeline)
-    )
+    add = "UPDATE pipelines SET dead_lines = dead_lines + ?, dead_bytes = dead_bytes + ? WHERE name = ?"
+    db.execute(add, (lines, size, pipeline))
 
 
 def _enter_gone(db: sqlite3.Connection, pipeline: str, item: Gone, now: float) -> None:
@@ -396,9 +390,9 @@ def _revive(db: sqlite3.Connection, pipeline: str, revived: Iterable[Revived], n
 
 def _fatal(path: Path, error: Exception) -> FatalError:
     text = str(error)
-    if "full" in text or "No space" in text:
+    if "full" in text or "No space" in text or not shutil.disk_usage(path.parent).free:  # SQLite may say "disk I/O error"
         return FatalError(f"the disk of {path} is full", hint="make room and start again: nothing is lost, nothing was settled")
-    return FatalError(f"the state {path} cannot be written: {text}", hint="check the disk and the rights of data_dir")
+    return FatalError(f"the state {path} cannot be opened or written: {text}", hint="check the disk and the rights of data_dir")
 
 
 def _discard(_: object) -> None:
