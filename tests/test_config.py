@@ -103,6 +103,21 @@ def test_check_finds_a_renamed_switch_before_the_start_does(tmp_path: Path, caps
     assert remark["hint"].startswith("put 's1' back, or `vosship run --rebuild-state`")
 
 
+def test_check_finds_seconds_where_milliseconds_should_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`run` stops at such a file; `check` says so before, and is silent once the unit is set."""
+    file = tmp_path / "vosship.yaml"
+    (tmp_path / "cdr").mkdir()
+    line = "1|2|2026-04-26 12:00:00|2026-04-26 12:01:05|60|200|1|a|b|10.0.0.1|10.0.0.2|1|2|1|2|0|1|9|9\n"
+    (tmp_path / "cdr" / "2026042612.txt").write_text(line * 200, encoding="utf-8")
+    file.write_text(GOOD, encoding="utf-8")
+    assert cli.run(["check", "--json", "-c", str(file)]) == 3
+    bad = [remark for remark in json.loads(capsys.readouterr().out) if remark["level"] == "bad"]
+    assert [remark["text"] for remark in bad] == ["2026042612.txt: holdTime of layout pipe should be in ms and looks like s"]
+    assert bad[0]["hint"].startswith("set `hold_unit: s` for the processor cdr")
+    file.write_text(GOOD + "processors: [{type: cdr, hold_unit: s}, codes]\n", encoding="utf-8")
+    assert cli.run(["check", "-c", str(file)]) == 0
+
+
 @needs_root
 def test_check_of_a_closed_data_dir_says_whose_it_is(open_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A part that cannot be looked into is a remark like any other, and the parts after it are examined all the same."""

@@ -14,6 +14,7 @@ from vosship.config import convert
 from vosship.errors import ConfigError
 from vosship.plugin import Remark, Reports
 from vosship_cdr.inspection import inspect_file
+from vosship_cdr.layout import LAYOUTS
 from vosship_cdr.options import CdrOptions
 
 ZONE_SLACK_S = 25 * 60.0
@@ -42,6 +43,13 @@ def examine_newest(application: Application, entry: InputEntry) -> Iterator[Rema
     yield Remark(
         "good", f"{name}: layout {found.layout}, {found.fields} columns, {found.lines} lines, holdTime in {found.hold_unit}"
     )
+    layout = LAYOUTS.get(found.layout)  # type: ignore[call-overload]  # "unclear" is none of its names
+    if layout is not None and options.hold_unit == "auto" and found.hold_unit not in ("unclear", layout.hold_unit):
+        yield Remark(
+            "bad",
+            f"{name}: holdTime of layout {layout.name} should be in {layout.hold_unit} and looks like {found.hold_unit}",
+            f"set `hold_unit: {found.hold_unit}` for the processor cdr, or `hold_unit: {layout.hold_unit}` if this file is right",
+        )
     if found.bad_lines:
         yield Remark(
             "warn", f"{name}: {found.bad_lines} of {found.lines} lines would be dead", f"vosship inspect {newest.stream.path}"
