@@ -33,6 +33,26 @@ def test_a_configuration_that_cannot_be_read_is_unknown_in_one_line(tmp_path: Pa
     assert "|" not in said
 
 
+def test_one_line_from_tomorrow_completes_nothing(tmp_path: Path) -> None:
+    """A stop that is too late by a day is shipped, but says nothing of the calls that are still to be read."""
+    (tmp_path / "cdr").mkdir()
+    file = tmp_path / "vosship.yaml"
+    file.write_text(
+        "switch: s1\ntimezone: UTC\ndata_dir: data\ninputs: {cdr: {type: files, paths: ['cdr/*.txt']}}\n", encoding="utf-8"
+    )
+    begun = time.time()
+    with (tmp_path / "cdr" / time.strftime("%Y%m%d%H.txt", time.gmtime(begun))).open("a", encoding="utf-8") as live:
+        for ahead_s in (-10, 86_400):
+            stop = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(begun + ahead_s))
+            live.write(f"1|2|{stop}|{stop}|0|486|1|a|b|10.0.0.1|10.0.0.2|1|2|1|2|0|1|9|9\n")
+    assert cli.run(["run", "--once", "-c", str(file)]) == 0
+    settled = time.time()
+    status = read_status(Application.load(str(file)), settled + 7200)[0]
+    assert status.stored == 2
+    assert status.complete_until_s is not None
+    assert status.complete_until_s < settled
+
+
 def test_a_file_left_alone_for_its_age_waits_for_nobody(tmp_path: Path) -> None:
     """It is no backlog, will not be lost, and holds up neither the forecast nor what is complete."""
     folder = tmp_path / "cdr"

@@ -232,7 +232,8 @@ def _gap_starts(db: sqlite3.Connection | None, pipeline: str) -> list[float]:
 
 def _read_rows(db: sqlite3.Connection, pipeline: str) -> list[_Row]:
     ask = (
-        "SELECT name, base, path, generation, starts_at, offset, read, stored, duplicate, dead, filtered, lost_bytes, last_at, gone"
+        "SELECT name, base, path, generation, starts_at, offset, read, stored, duplicate, dead, filtered, lost_bytes,"
+        " min(last_at, settled_at), gone"  # no call stopped after it was settled, whatever a damaged line says
         " FROM streams WHERE pipeline = ? ORDER BY coalesce(starts_at, 0), name, generation"
     )
     return [_Row(Stream(*row[:5]), row[5], row[6:12], row[12], bool(row[13])) for row in db.execute(ask, (pipeline,))]
