@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from pathlib import Path
 
 import pytest
 
-from vosship import cli
+from vosship import cli, deadletters
+from vosship.state import State
 
 CONFIG = "switch: s1\ntimezone: Asia/Dhaka\ndata_dir: data\ninputs: {cdr: {type: files, paths: ['cdr/*.txt']}}\n"
 BYTES = b"\xff\xfe\x80|\x81"
@@ -73,3 +75,21 @@ def test_a_full_table_says_what_does_not_fit(file: Path, capsys: pytest.CaptureF
     said = capsys.readouterr().err.splitlines()[-1]
     assert "the dead table is full: 3 lines, 26 bytes; 3 lines, 11 bytes more do not fit" in said
     assert hint in said
+
+
+def test_a_request_that_an_output_holds_up_says_so(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for a running agent learns what the agent waits for, and that the request stands."""
+    monkeypatch.setattr(deadletters, "TELL_AFTER_S", 0.0)
+    state = State.open(file.parent / "data")  # this process is the agent
+    state.tell("cdr>store", "waiting", "nobody answers", 1.0).result()
+    answer = 'UPDATE requests SET done_at = 1, answer = \'{"tried": 3, "stored": 3}\''
+    agent = threading.Timer(1.0, lambda: state.submit(lambda db: db.execute(answer) and None))
+    agent.start()
+    try:
+        assert cli.run(["dead", "replay", "-c", str(file)]) == 0
+    finally:
+        agent.join()
+        state.close()
+    assert "cdr>store is waiting: nobody answers; the agent keeps the request" in capsys.readouterr().err

@@ -29,6 +29,10 @@ ASK_EVERY_S = 0.2
 """Chosen: how often to look whether the agent has answered."""
 
 
+TELL_AFTER_S = 5.0
+"""Chosen: an agent whose output answers has begun by then."""
+
+
 class DeadLine(msgspec.Struct, omit_defaults=True):
     """One line of `dead list --json`."""
 
@@ -99,7 +103,8 @@ def ask(application: Application, kind: str, choice: Choice, progress: Callable[
         progress("no agent is running: doing it here")
         return asyncio.run(Daemon(application, once=True).revive(pipelines, _request(choice, kind)))
     progress(f"asked the agent, process {process}")
-    return _wait_for_agent(application.config.data_dir, _post(application.config.data_dir, pipelines, kind, choice))
+    numbers = _post(application.config.data_dir, pipelines, kind, choice)
+    return _wait_for_agent(application.config.data_dir, numbers, progress)
 
 
 def _chosen_pipelines(application: Application, choice: Choice, known: Collection[str] = ()) -> list[str]:
@@ -125,15 +130,26 @@ def _post(data_dir: Path, pipelines: Sequence[str], kind: str, choice: Choice) -
     return [number for number in numbers if number is not None]
 
 
-def _wait_for_agent(data_dir: Path, numbers: Sequence[int]) -> Answer:
+_HELD_UP = """
+SELECT name, state, reason FROM pipelines WHERE state IN ('waiting', 'halted')
+AND name IN (SELECT pipeline FROM requests WHERE done_at IS NULL)
+"""
+
+
+def _wait_for_agent(data_dir: Path, numbers: Sequence[int], progress: Callable[[str], None]) -> Answer:
     total = Answer()
     waiting = list(numbers)
+    tell_at = time.monotonic() + TELL_AFTER_S
     while waiting:
         time.sleep(ASK_EVERY_S)
         with reading(data_dir / STATE_FILE) as db:
             assert db is not None
             look = "SELECT answer FROM requests WHERE id = ? AND done_at IS NOT NULL"
             answers = {number: db.execute(look, (number,)).fetchone() for number in waiting}
+            if time.monotonic() >= tell_at:
+                tell_at = float("inf")
+                for name, state, reason in db.execute(_HELD_UP).fetchall():
+                    progress(f"{name} is {state}: {reason}; the agent keeps the request, Ctrl-C ends only the waiting here")
         for number, row in answers.items():
             if row:
                 waiting.remove(number)
