@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import socket
+import struct
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,3 +97,18 @@ def test_a_day_that_was_refused_is_tried_again_now_and_then(cluster: Cluster, tm
     cluster.max_indices = 10
     assert mine.blocked([NEXT_DAY]) == {}
     assert NEXT_DAY in cluster.indices
+
+
+def test_a_client_that_goes_away_is_not_reported(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """The fake cluster prints no traceback of its own among a plugin author's: that client's end was meant."""
+    cluster.delay_s = 0.2
+    host, _, port = cluster.url.removeprefix("http://").partition(":")
+    answered, others = len(cluster.requests), set(threading.enumerate())
+    with socket.create_connection((host, int(port))) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # its end resets the connection
+        client.sendall(b"POST /_bulk HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n")
+    end = time.monotonic() + 10
+    while len(cluster.requests) == answered or set(threading.enumerate()) - others:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert capsys.readouterr().err == ""

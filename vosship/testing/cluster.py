@@ -280,7 +280,7 @@ class _Server(ThreadingHTTPServer):
         self._open.discard(request)
         super().shutdown_request(request)
 
-    def handlerefusal(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away, or a fault that was asked for: nothing to report."""
 
     def drop(self) -> None:
