@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from unprivileged import as_nobody, needs_root
 
-from vosship import cli, config
+from vosship import cli, config, lock
 from vosship.application import Application
 from vosship.errors import ConfigError
 
@@ -116,6 +118,30 @@ def test_check_finds_seconds_where_milliseconds_should_be(tmp_path: Path, capsys
     assert bad[0]["hint"].startswith("set `hold_unit: s` for the processor cdr")
     file.write_text(GOOD + "processors: [{type: cdr, hold_unit: s}, codes]\n", encoding="utf-8")
     assert cli.run(["check", "-c", str(file)]) == 0
+
+
+def test_check_finds_a_data_dir_that_the_start_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the output: a file in its place, a disk without room, a network file system."""
+    file = tmp_path / "vosship.yaml"
+    file.write_text(GOOD + "outputs: {search: {type: opensearch, hosts: ['http://127.0.0.1:1']}}\n", encoding="utf-8")
+
+    def said() -> list[str]:
+        assert cli.run(["check", "--json", "-c", str(file)]) == 3
+        return [remark["text"] for remark in json.loads(capsys.readouterr().out) if remark["part"] == "data_dir"]
+
+    data = tmp_path / "data"
+    assert said() == []
+    data.write_text("", encoding="utf-8")
+    assert said() == [f"{data} cannot be written: {data} forbids it"]
+    data.unlink()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    assert said() == [f"the disk of {data} is full"]
+    with Path("/proc/self/mountinfo").open(encoding="utf-8") as mounts:
+        kinds = {mount.partition(" - ")[2].split(" ")[0] for mount in mounts}
+    monkeypatch.setattr(lock, "_NETWORK", kinds)
+    assert "is on a network file system" in said()[0]
 
 
 @needs_root

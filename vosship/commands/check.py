@@ -10,6 +10,8 @@ import click
 from vosship.commands.options import config_option, json_option
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vosship.application import Application
     from vosship.plugin import Remark
 
@@ -54,6 +56,7 @@ def examine(application: Application) -> Iterator[tuple[str, Remark]]:
     config = application.config
     yield "configuration", Remark("good", f"{config.file} is valid: switch {config.switch}, zone {config.timezone}")
     yield from _parameters(config.switch_parameters)
+    yield from _data_dir(config.data_dir)
     parts = [(f"inputs.{entry.name}", entry.plugin) for entry in application.inputs.values()]
     parts += application.examined()
     parts += [(f"outputs.{entry.name}", entry.plugin) for entry in application.outputs.values()]
@@ -83,6 +86,28 @@ def _parameters(given: Mapping[str, object]) -> Iterator[tuple[str, Remark]]:
         close = get_close_matches(name, USED, n=1, cutoff=0.8)  # chosen: takes SS_CDR_FILE_WRITE_MAX for its look-alike
         if name not in USED and close:
             yield "switch_parameters", Remark("warn", f"{name} is not used by vosship", f"was {close[0]} meant?")
+
+
+def _data_dir(place: Path) -> Iterator[tuple[str, Remark]]:
+    """Whether the start could write there; silent where it could."""
+    import os
+    import shutil
+
+    from vosship.errors import VosshipError
+    from vosship.lock import refuse_network
+    from vosship.plugin import Remark
+
+    try:
+        refuse_network(place)
+        existing = next(parent for parent in (place, *place.absolute().parents) if parent.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            yield "data_dir", Remark("bad", f"{place} cannot be written: {existing} forbids it", "check its owner and mode")
+        elif not shutil.disk_usage(existing).free:
+            yield "data_dir", Remark("bad", f"the disk of {place} is full", "make room: nothing is shipped until then")
+    except VosshipError as error:
+        yield "data_dir", Remark("bad", error.message, error.hint)
+    except OSError as error:
+        yield "data_dir", Remark("bad", f"{place} cannot be looked into: {error.strerror}", "run as the agent's user")
 
 
 def _forecast(application: Application) -> Iterator[tuple[str, Remark]]:
