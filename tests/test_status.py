@@ -53,6 +53,33 @@ def test_one_line_from_tomorrow_completes_nothing(tmp_path: Path) -> None:
     assert status.complete_until_s < settled
 
 
+def test_a_gap_or_a_rewritten_file_is_no_deletion(tmp_path: Path) -> None:
+    """How many files the switch keeps is learnt from files it was seen to delete, and from nothing else that has ended."""
+    folder = tmp_path / "cdr"
+    folder.mkdir()
+    line = "1|2|2026-04-26 {0}:10:00|2026-04-26 {0}:10:00|0|486|1|a|b|10.0.0.1|10.0.0.2|1|2|1|2|0|1|9|9\n"
+    for hour in ("00", "01", "02", "03", "04", "06", "07"):
+        (folder / f"20260426{hour}.txt").write_text(line.format(hour) * 2, encoding="utf-8")
+    file = tmp_path / "vosship.yaml"
+    file.write_text(
+        "switch: s1\ntimezone: UTC\ndata_dir: data\ninputs: {cdr: {type: files, paths: ['cdr/*.txt']}}\n", encoding="utf-8"
+    )
+    assert cli.run(["run", "--once", "-c", str(file)]) == 0
+    (folder / "2026042601.txt").write_text(line.format("01"), encoding="utf-8")
+    assert cli.run(["run", "--once", "-c", str(file)]) == 0
+    with (folder / "2026042600.txt").open("a", encoding="utf-8") as written:
+        written.write(line.format("00"))
+    application = Application.load(str(file))
+    status = read_status(application)[0]
+    assert [loss.never_seen for loss in status.losses] == [True]
+    assert (status.unread_bytes > 0, status.forecast) == (True, None)
+    (folder / "2026042602.txt").unlink()
+    assert cli.run(["run", "--once", "-c", str(file)]) == 0
+    with (folder / "2026042600.txt").open("a", encoding="utf-8") as written:
+        written.write(line.format("00"))
+    assert read_status(application)[0].forecast is not None
+
+
 def test_a_file_left_alone_for_its_age_waits_for_nobody(tmp_path: Path) -> None:
     """It is no backlog, will not be lost, and holds up neither the forecast nor what is complete."""
     folder = tmp_path / "cdr"

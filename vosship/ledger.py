@@ -96,6 +96,11 @@ class _Row(msgspec.Struct):
     last_at: int
     gone: bool
 
+    @property
+    def was_there(self) -> bool:
+        """A gap, whose file nobody saw, is none that the switch was seen to delete."""
+        return bool(self.counts[0] or self.counts[5])
+
 
 def read_status(application: Application, now: float | None = None) -> list[PipelineStatus]:
     """The account of every configured pipeline. Raises FatalError when there is a state that cannot be read."""
@@ -176,7 +181,7 @@ def _status(
         sizes,
         unread,
         parameters=_parameters(entry),
-        deletions_seen=any(row.gone for row in rows),
+        deletions_seen=any(row.gone and row.was_there and row.stream.name not in by_name for row in rows),
         bytes_per_s=rate,
         answering=status.state == "running",
         now=now,
