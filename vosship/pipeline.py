@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,6 +16,8 @@ from vosship.documents import Renderer
 from vosship.errors import VosshipError
 from vosship.events import Block, Dead, Document, Record
 from vosship.plugin import Conceals, Encodes, Finishes, LineEncoder, Processor
+
+T = TypeVar("T")
 
 log = logging.getLogger("vosship.pipeline")
 
@@ -25,6 +27,11 @@ UNTERMINATED = "unterminated"
 
 _HALF = "\0unterminated"
 """Among a dead line's fields: it never got its newline, whatever it died of. No input's field is called so."""
+
+
+SLICE = 100
+"""Lines that go through all steps of the quick way together. With a whole block of 700 they fall out of a core's 1 MB of cache:
+71 misses a record there with the default chain, 148 with gateways and a deck; 5 and 21 in slices (cachegrind, 2026-11-29)."""
 
 
 class Prepared(msgspec.Struct, gc=False):
@@ -73,37 +80,76 @@ class Pipeline:
 
         Raises FatalError (or another VosshipError) only when a processor says that the whole pipeline must stop.
         """
-        records, alive = self.process(block, self._encoder if wanted is None else None)
+        encoder = self._encoder
+        if wanted is None and encoder is not None and not block.cut and block.offsets is None:
+            straight = self._unless_broken(block, lambda: self._straight(block, encoder))
+            if straight is not None:
+                return straight
+        records, alive = self.process(block)
         if wanted is not None:
             alive = [record for record in alive if wanted(record)]
         return self._rendered(block, records, alive)
 
-    def process(self, block: Block, encoder: LineEncoder | None = None) -> tuple[list[Record], list[Record]]:
-        """One record a line of the block, and those of them that have no fate after all processors.
-
-        With an `encoder`, records that it takes have `json` and no fields.
-        """
+    def process(self, block: Block) -> tuple[list[Record], list[Record]]:
+        """One record a line of the block, and those of them that have no fate after all processors."""
         records = records_of(block)
         if block.cut:
             records[0].reject(LINE_TOO_LONG, f"{block.end - block.offset} bytes")
-        alive: Sequence[Record] = [] if block.cut else records
-        try:
-            if encoder is not None and alive:
-                alive = encoder.encode(records)
-            for processor in self._processors:
-                if not alive:
-                    break
-                processor.process(alive)
-                alive = [record for record in alive if not record.fate]
-        except VosshipError:
-            raise
-        except Exception as error:  # noqa: BLE001  # whatever a plugin raises costs single lines, not the pipeline
-            _report("processor failed on a block, running its lines one by one", block, error)
+        elif self._unless_broken(block, lambda: self._chain(records)) is None:
             records = self._one_by_one(block)
         living = [record for record in records if not record.fate]
         if self._finish:
             self._finish(living)
         return records, living
+
+    @staticmethod
+    def _unless_broken(block: Block, work: Callable[[], T]) -> T | None:
+        """What the work gives; None, and a report, where a plugin has a bug: whatever it raises costs lines, not the pipeline."""
+        try:
+            return work()
+        except VosshipError:
+            raise
+        except Exception as error:  # noqa: BLE001  # see above
+            _report("processor failed on a block, trying its lines another way", block, error)
+            return None
+
+    def _chain(self, records: Sequence[Record]) -> Sequence[Record]:
+        for processor in self._processors:
+            if not records:
+                break
+            processor.process(records)
+            records = [record for record in records if not record.fate]
+        return records
+
+    def _straight(self, block: Block, encoder: LineEncoder) -> Prepared | None:
+        """The block by way of the encoder; None where that cannot be.
+
+        Its lines go through all steps in slices; those that the encoder leaves go through the chain together.
+        """
+        assert self._renderer is not None
+        lines = lines_of(block)
+        documents: list[Document] = []
+        left: list[Record] = []
+        dead: list[Dead] = []
+        now, last_at, offset = self._now(), 0, block.offset
+        if not encoder.ready(block, lines):
+            return None
+        for start in range(0, len(lines), SLICE):
+            records = _records(block, lines[start : start + SLICE], offset)
+            offset = records[-1].offset + len(records[-1].line) + 1
+            others = encoder.encode(records)
+            taken = [record for record in records if record.json] if others else records
+            documents += self._renderer.render(block, taken, now)
+            dead += [dead_line(record) for record in taken if record.fate == "dead"]
+            last_at = max(last_at, max([record.at for record in taken], default=0))
+            left += others
+        if left:
+            alive = self._chain(left)
+            documents += self._renderer.render(block, alive, now)
+            documents.sort(key=lambda document: document.offset)
+            dead += [dead_line(record) for record in left if record.fate == "dead"]
+            last_at = max(last_at, max([record.at for record in alive], default=0))
+        return Prepared(block, len(lines), documents, dead, len(lines) - len(documents) - len(dead), last_at)
 
     def _rendered(self, block: Block, records: list[Record], alive: list[Record]) -> Prepared:
         if self._keep_original:
@@ -156,24 +202,35 @@ def original(line: bytes) -> str:
     return line.decode("ascii", "backslashreplace")
 
 
-def records_of(block: Block) -> list[Record]:
-    """One record a line, each with its place in the stream."""
+def lines_of(block: Block) -> list[bytes]:
+    """Its lines without their newlines."""
     lines = block.data.split(b"\n")
     if not lines[-1]:
         lines.pop()
+    return lines
+
+
+def records_of(block: Block) -> list[Record]:
+    """One record a line, each with its place in the stream."""
+    lines = lines_of(block)
     if block.offsets is not None:
         records = [Record(line, offset, block, {}) for line, offset in zip(lines, block.offsets, strict=True)]
     else:
-        records = []
-        append = records.append
-        offset = block.offset
-        for line in lines:
-            append(Record(line, offset, block, {}))
-            offset += len(line) + 1
+        records = _records(block, lines, block.offset)
     if block.each is not None:
         for record, fields in zip(records, block.each, strict=True):
             # Lists are copied: processors append to them, and a block may be prepared again.
             record.fields = {key: list(value) if isinstance(value, list) else value for key, value in fields.items()}
+    return records
+
+
+def _records(block: Block, lines: Sequence[bytes], offset: int) -> list[Record]:
+    """Records of lines that follow each other from there on."""
+    records: list[Record] = []
+    append = records.append
+    for line in lines:
+        append(Record(line, offset, block, {}))
+        offset += len(line) + 1
     return records
 
 

@@ -139,13 +139,17 @@ class Writes(Protocol):
 
 
 class LineEncoder(Protocol):
-    """Takes regular lines past a whole chain of processors, straight to JSON."""
+    """Takes regular lines past a whole chain of processors, straight to JSON, a slice of a block at a time."""
+
+    def ready(self, block: Block, lines: Sequence[bytes]) -> bool:
+        """Asked once a block, before its first slice: whether any of its lines may be regular."""
+        ...
 
     def encode(self, records: Sequence[Record]) -> Sequence[Record]:
         """Set `json`, `day` and `at` of each record that is regular, and return the others, in order, for the chain.
 
-        The records are fresh and of one block. What is set must equal, member for member, what the chain would give:
-        `json` and, besides, what is left in `fields`. A record may be given its fate too.
+        The records are fresh, and some of that block. What is set must equal, member for member, what the chain would give:
+        `json`, `more` and, besides, what is left in `fields`.
         """
         ...
 

@@ -91,12 +91,12 @@ class Cdr:
             readable |= own
         return PipeEncoder(self, codes, adding) if self._values.rounding is None else None
 
-    def regular(self, block: Block, records: Sequence[Record]) -> StreamState | None:
+    def regular(self, block: Block, lines: Sequence[bytes]) -> StreamState | None:
         """The stream's state, when nothing is left to be found out of it and its lines are the pipe's nineteen columns."""
         state = self.streams.of(block.stream)
         if state.layout is not PIPE or state.count != pipe.COLUMNS or not state.settled or state.watch is not None:
             return None
-        return None if self._upgraded(state, records) else state
+        return None if self._upgraded(state, lines) else state
 
     @property
     def values(self) -> Values:
@@ -112,12 +112,12 @@ class Cdr:
         return layout.hold_unit if self._options.hold_unit == "auto" else self._options.hold_unit
 
     def _recognise(self, state: StreamState, block: Block, records: Sequence[Record]) -> None:
-        if state.layout is not None and state.settled and not self._upgraded(state, records):
+        lines = [record.line for record in records]
+        if state.layout is not None and state.settled and not self._upgraded(state, lines):
             return
         if block.offset < state.seen_to:
             return
         state.seen_to = block.end
-        lines = [record.line for record in records]
         if block.unterminated:
             lines.pop()
         fresh = state.settled
@@ -142,11 +142,11 @@ class Cdr:
         self.streams.last_counts[found.layout.name] = found.count
 
     @staticmethod
-    def _upgraded(state: StreamState, records: Sequence[Record]) -> bool:
-        if len(records) < REVOTE_LINES or state.layout is not PIPE:
+    def _upgraded(state: StreamState, lines: Sequence[bytes]) -> bool:
+        if len(lines) < REVOTE_LINES or state.layout is not PIPE:
             return False
-        probes = (records[0], records[len(records) // 2], records[-2], records[-1])
-        return all(record.line.count(b"|") + 1 != state.count for record in probes)
+        probes = (lines[0], lines[len(lines) // 2], lines[-2], lines[-1])
+        return all(line.count(b"|") + 1 != state.count for line in probes)
 
     def _read(self, record: Record, state: StreamState, *, unterminated: bool) -> None:
         tags: list[str] = []

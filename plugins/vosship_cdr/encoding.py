@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from vosship.events import Record, Value
+from vosship.events import Block, Record, Value
 from vosship.plugin import Adds, Processor, Writes
 from vosship_cdr.splitting import BOM_BYTES
 from vosship_cdr.streams import StreamState
@@ -30,10 +30,6 @@ _MARKED = bytes(0 if byte < 32 and byte != 10 else 1 for byte in range(256))
 _LONGEST_NUMBER = 18
 """Digits that always fit a `long`."""
 
-SLICE = 100
-"""Records that go through all steps together. With the texts of a whole block, 700 records, they fall out of 1 MB of cache: 148
-misses a record there with gateways and a deck, 125 in slices (cachegrind, 2026-11-29)."""
-
 End = tuple[str, list[str]]
 """The members that depend on a call's codes alone, and its tags."""
 
@@ -46,35 +42,30 @@ class PipeEncoder:
         self._codes = codes
         self._adding = adding
         self._writing = _writing(adding)
+        self._state: StreamState | None = None
         self._ends: dict[tuple[str, str, str, str], End] = {}
+
+    def ready(self, block: Block, lines: Sequence[bytes]) -> bool:
+        """See `vosship.plugin.LineEncoder`."""
+        self._state = None if block.each is not None else self._cdr.regular(block, lines)
+        return self._state is not None and not _needs_escaping(block.data)
 
     def encode(self, records: Sequence[Record]) -> Sequence[Record]:
         """See `vosship.plugin.LineEncoder`."""
-        block = records[0].block
-        state = self._cdr.regular(block, records)
-        if state is None or block.each is not None or _needs_escaping(block.data):
-            return records
+        block, state, final = records[0].block, self._state, records[-1]
+        assert state is not None
         first = 1 if records[0].offset == 0 and records[0].line.startswith(BOM_BYTES) else 0
-        last = len(records) - block.unterminated
-        regular = records[first:last]
-        left: list[Record] = []
-        for start in range(0, len(regular), SLICE):
-            left += self._take(regular[start : start + SLICE], state)
-        return [*records[:first], *left, *records[max(first, last) :]]
-
-    def _take(self, records: Sequence[Record], state: StreamState) -> list[Record]:
-        """Encode what is regular and let those add to it that do; gives the others."""
-        left, fielded = self._encode(records, state.earliest_s, state.latest_s)
+        half = block.unterminated and final.offset + len(final.line) == block.end
+        regular = records[first : len(records) - half] if first or half else records
+        left, fielded = self._encode(regular, state.earliest_s, state.latest_s)
         if self._writing:
-            written = [record for record in records if record.texts] if left or fielded else records
+            written = [record for record in regular if record.texts] if left or fielded else regular
             for writer in self._writing:
                 writer.write(written)
-            for record in written:
-                record.texts = ()
         if fielded:
             for adder in self._adding:
                 adder.process(fielded)
-        return left
+        return [*records[:first], *left, *records[max(first, len(records) - half) :]]
 
     def _encode(self, records: Sequence[Record], earliest_s: int, latest_s: int) -> tuple[list[Record], list[Record]]:
         """Those left to the processors, and those of the others whose columns are fields."""
