@@ -52,6 +52,8 @@ def test_words_become_a_window(words: dict[str, str], expected: tuple[str, str, 
     [
         {"day": "2026-02-30"}, {"day": "20260426"}, {"month": "2026-13"}, {"start": "yesterday"}, {"end": "2026-04-26T25:00"},
         {"day": "2026-04-26", "month": "2026-04"}, {"start": "2026-04-26T12:00", "end": "2026-04-26T12:00"},
+        {"day": "9999-12-31"}, {"day": "0001-01-01"}, {"month": "9999-12"}, {"end": "0001-01-01"},
+        {"start": "9999-12-31T23:00-10:00"},
     ],
 )  # fmt: skip
 def test_words_that_make_no_window_are_usage_errors(words: dict[str, str]) -> None:

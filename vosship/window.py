@@ -97,6 +97,13 @@ def parse(
     `now` (epoch seconds) lies in the last day of a window without an end. With `--to` alone it reaches back `max_days`.
     Raises ConfigError.
     """
+    try:
+        return _parse(start, end, day, month, zone, time, now, max_days)
+    except (OverflowError, ValueError) as error:  # the first and the last day of the calendar have no midnight before or after
+        raise ConfigError("the window leaves the calendar (year 1 to 9999)", hint="such as --day 2026-04-26") from error
+
+
+def _parse(start: str, end: str, day: str, month: str, zone: ZoneInfo, time: TimeField, now: float, max_days: int) -> Window:
     if sum((bool(day), bool(month), bool(start or end))) > 1:
         raise ConfigError("--day, --month and --from/--to exclude each other", hint="--from 2026-04-01 --to 2026-04-30")
     today = datetime.fromtimestamp(now, UTC).astimezone(zone).date()
