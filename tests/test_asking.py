@@ -34,6 +34,38 @@ def test_an_address_that_is_none_is_a_usage_error(word: str, tmp_path: Path, cap
     assert shown.out == ""
 
 
+@pytest.mark.parametrize(
+    "command", ["search", "stats --by hour", "export --format csv --out -", "reconcile --left cdr --right store"]
+)
+@pytest.mark.parametrize("option", ["--number", "--caller-gateway", "--day", "--tz", "--channel", "--ip"])
+def test_an_empty_word_is_a_usage_error(command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--number "$UNSET"` does not ask for every call there is."""
+    (tmp_path / "vosship.yaml").write_text(CONFIG, encoding="utf-8")
+    assert cli.run([*command.split(), "-c", str(tmp_path / "vosship.yaml"), option, ""]) == 2
+    shown = capsys.readouterr()
+    assert f"'{option}': it is empty" in shown.err
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "search --min-hold-s", "stats --by hour --min-hold-s", "reconcile --left cdr --right store --grace-s",
+        "evidence --within-s", "plan --cps", "plan --cps 1 --retain-days",
+        "simulate somewhere --calls 1 --cps",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("number", ["nan", "inf", "1e300"])
+def test_a_measure_is_a_number(
+    words: str, number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be computed with is a usage error that names the option, neither a bug nor an answer."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.run([*words.split(), number]) == 2
+    shown = capsys.readouterr()
+    assert f"Invalid value for '{words.split()[-1]}'" in shown.err
+
+
 @pytest.mark.parametrize("words", ["search --json --limit 100000", "export --format csv --out -", "dead list --json"])
 def test_a_reader_that_has_had_enough_is_no_failure(words: str, tmp_path: Path) -> None:
     """`vosship search --json | head -1` ends with 0 and without a traceback, however much was still to come."""

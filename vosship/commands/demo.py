@@ -21,6 +21,8 @@ from zoneinfo import ZoneInfo
 import click
 import msgspec
 
+from vosship.commands.options import Measure
+
 if TYPE_CHECKING:
     from rich.console import Group
 
@@ -102,9 +104,9 @@ class Display(Protocol):
 
 
 @click.command("demo", epilog=EXAMPLE)
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="End after this long.  [default: at Ctrl-C]")
+@click.option("--seconds", type=Measure(0, min_open=True), help="End after this long.  [default: at Ctrl-C]")
 @click.option("--directory", type=click.Path(file_okay=False, path_type=Path), help="Where to work.  [default: a new one, kept]")
-@click.option("--cps", type=click.FloatRange(0, 2000, min_open=True), default=20.0, show_default=True, help="Records a second.")
+@click.option("--cps", type=Measure(0, 2000, min_open=True), default=20.0, show_default=True, help="Records a second.")
 @click.option("--no-browser", is_flag=True, help="Stay on the terminal; open no page.")
 def command(seconds: float | None, directory: Path | None, cps: float, no_browser: bool) -> int:
     """Watch calls arrive: a simulated switch, the agent, the embedded store and its pages, until Ctrl-C.

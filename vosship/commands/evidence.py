@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vosship.commands.options import json_option
+from vosship.commands.options import Measure, json_option
 from vosship.commands.window import AskingSources, call_options, zone_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ ONE_OF = ("number", "caller", "callee", "caller_gateway", "callee_gateway", "ip"
 @json_option
 @click.option("--id", "wanted_id", default="", metavar="ID", help="Document id, as `search --json` and `reconcile` show it.")
 @click.option("--at", "at", default="", metavar="TIME", help="A moment of the call, instead of a window; with --id its date.")
-@click.option("--within-s", type=click.FloatRange(1), default=3600.0, show_default=True, help="Look so far around --at.")
+@click.option("--within-s", type=Measure(1), default=3600.0, show_default=True, help="Look so far around --at.")
 @click.option("--archive", "archives", multiple=True, type=click.Path(file_okay=False, path_type=Path), help="Look here too.")
 @click.option("--raw", is_flag=True, help="The raw line as the switch wrote it, whatever `privacy` says.")
 @click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path), help="Write one page that can be sent.")

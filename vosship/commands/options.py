@@ -5,7 +5,27 @@ It runs nothing.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import click
+
+MOST = 1e9
+"""The largest measure a command takes (chosen: 31 years in seconds; what is computed of it stays a number for any store)."""
+
+
+class Measure(click.FloatRange):
+    """A measure on a command line: within its range, and a number that can be computed with, which `nan` and `inf` are not."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; a usage error names the option otherwise."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number) or number > MOST:
+            self.fail(f"{value} is no number up to {MOST:,.0f}.", param, ctx)
+        return number
+
 
 config_option = click.option(
     "-c",

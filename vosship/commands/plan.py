@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vosship.commands.options import Measure
+
 if TYPE_CHECKING:
     from vosship_switch.plan import Plan
 
@@ -20,12 +22,10 @@ Examples:
 
 
 @click.command("plan", epilog=EXAMPLE)
-@click.option("--cps", type=click.FloatRange(0, min_open=True), help="Records a second in the busy hour, failed attempts included.")
+@click.option("--cps", type=Measure(0, min_open=True), help="Records a second in the busy hour, failed attempts included.")
 @click.option("--interval-s", type=click.IntRange(1), help="SERVER_CDR_FILE_WRITE_INTERVAL (60 to 86400).")
 @click.option("--max-files", type=click.IntRange(1), help="SERVER_CDR_FILE_WRITE_MAX (10 to 4096).")
-@click.option(
-    "--retain-days", type=click.FloatRange(0, min_open=True), help="How long the files should stay, instead of --max-files."
-)
+@click.option("--retain-days", type=Measure(0, min_open=True), help="How long the files should stay, instead of --max-files.")
 @click.option("--pending", type=click.IntRange(1), help="EXTERNAL_MAX_CDR_PENDING_SIZE (1000 to 100000).")
 @click.option("--bytes-per-record", type=click.IntRange(1), default=300, show_default=True, help="Length of a line (200 to 350).")
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON on stdout.")

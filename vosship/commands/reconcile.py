@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from vosship.commands.options import json_option
+from vosship.commands.options import Measure, json_option
 from vosship.commands.window import AskingSources, window_options
 
 EXAMPLE = """\b
@@ -29,7 +29,7 @@ EXITS = {"equal": 0, "different": 3, "cannot_judge": 4}
 @click.option("--left", required=True, metavar="NAME", help="An input or output; NAME:CHANNEL of a store; several with commas.")
 @click.option("--right", required=True, metavar="NAME", help="Likewise; or with --map another carrier's file.")
 @click.option("--map", "map_path", type=click.Path(dir_okay=False, path_type=Path), help="How to read another carrier's file.")
-@click.option("--grace-s", type=click.FloatRange(0), default=300.0, show_default=True, help="A call may be on its way so long.")
+@click.option("--grace-s", type=Measure(0), default=300.0, show_default=True, help="A call may be on its way so long.")
 @click.option("--as-of", default="", metavar="TIME", help="When the copies were taken.  [default: their last sign of life]")
 @click.option("--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), help="Write every difference to this file.")
 @click.option("--html", "html_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as one page.")

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vosship.commands.options import Measure
+
 if TYPE_CHECKING:
     from vosship_switch.simulation import Progress, Simulation
 
@@ -43,8 +45,8 @@ reorder, field-change: of forwarded copies. file-drop: forwarded, never filed.""
 
 @click.command("simulate", epilog=EXAMPLE)
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--cps", type=click.FloatRange(0, 100_000, min_open=True), default=50.0, show_default=True, help=CPS)
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Run in real time this long.  [default: 60]")
+@click.option("--cps", type=Measure(0, 100_000, min_open=True), default=50.0, show_default=True, help=CPS)
+@click.option("--seconds", type=Measure(0, min_open=True), help="Run in real time this long.  [default: 60]")
 @click.option("--calls", type=click.IntRange(1), help="Write this many at once, on a simulated clock.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same bytes.")
 @click.option("--layout", type=click.Choice(["pipe", "csv-52"]), default="pipe", show_default=True, help="Of the files.")
@@ -53,13 +55,13 @@ reorder, field-change: of forwarded copies. file-drop: forwarded, never filed.""
 @click.option("--tz", "timezone", default="Asia/Dhaka", show_default=True, help="The switch's time zone.")
 @click.option("--interval-s", type=click.IntRange(1, 86_400), default=3600, show_default=True, help=INTERVAL)
 @click.option("--max-files", type=click.IntRange(0), default=0, help="Delete the oldest past this many.  [default: keep all]")
-@click.option("--flush-s", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="Between two bursts.")
+@click.option("--flush-s", type=Measure(0, min_open=True), default=1.0, show_default=True, help="Between two bursts.")
 @click.option("--flush-records", type=click.IntRange(1), default=1000, show_default=True, help="Records that force a burst.")
 @click.option("--forward", help=FORWARD)
 @click.option("--forward-layout", type=click.Choice(["pipe", "datagram-46"]), help=FORWARD_LAYOUT)
 @click.option("--pending", type=click.IntRange(1), default=10_000, show_default=True, help="Queue; past it the oldest is dropped.")
-@click.option("--resend-s", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="Wait for an answer.")
-@click.option("--drain-s", type=click.FloatRange(0), default=10.0, show_default=True, help="At the end, to empty the queue.")
+@click.option("--resend-s", type=Measure(0, min_open=True), default=1.0, show_default=True, help="Wait for an answer.")
+@click.option("--drain-s", type=Measure(0), default=10.0, show_default=True, help="At the end, to empty the queue.")
 @click.option("--account", type=click.Path(dir_okay=False, path_type=Path), help="Write down all that was done (NDJSON).")
 @click.option("--fault", "faults", type=click.Choice(FAULTS), metavar="WORD", multiple=True, help=FAULT)
 @click.option("--json", "as_json", is_flag=True, help="Totals as JSON on stdout.")

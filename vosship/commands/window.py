@@ -5,12 +5,13 @@ It asks no store itself.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vosship.commands.options import config_option
+from vosship.commands.options import Measure, config_option
 
 if TYPE_CHECKING:
     from vosship.application import Application
@@ -21,9 +22,17 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _address(_: click.Context, __: click.Parameter, value: str) -> str:
+def _word(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Refuse `--number "$UNSET"`: it would ask for every call there is."""
+    if not value and context.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE:
+        raise click.BadParameter("it is empty; leave the option out to ask without it")
+    return value
+
+
+def _address(context: click.Context, parameter: click.Parameter, value: str) -> str:
     import ipaddress
 
+    _word(context, parameter, value)
     try:
         if value:
             ipaddress.ip_address(value)
@@ -32,13 +41,15 @@ def _address(_: click.Context, __: click.Parameter, value: str) -> str:
     return value
 
 
+_word_option = functools.partial(click.option, default="", callback=_word)
+
 _OPTIONS = (
     config_option,
-    click.option("--from", "start", default="", metavar="TIME", help="First moment: 2026-04-26 or 2026-04-26T12:00."),
-    click.option("--to", "end", default="", metavar="TIME", help="End: a bare date includes that day, a time is not included."),
-    click.option("--day", default="", metavar="DATE", help="One day."),
-    click.option("--month", default="", metavar="YYYY-MM", help="One month."),
-    click.option("--tz", "zone", default="", metavar="ZONE", help="Zone of these times (default: the switch's)."),
+    _word_option("--from", "start", metavar="TIME", help="First moment: 2026-04-26 or 2026-04-26T12:00."),
+    _word_option("--to", "end", metavar="TIME", help="End: a bare date includes that day, a time is not included."),
+    _word_option("--day", metavar="DATE", help="One day."),
+    _word_option("--month", metavar="YYYY-MM", help="One month."),
+    _word_option("--tz", "zone", metavar="ZONE", help="Zone of these times (default: the switch's)."),
     click.option(
         "--time",
         "time",
@@ -47,16 +58,16 @@ _OPTIONS = (
         show_default=True,
         help="Which of a call's times.",
     ),
-    click.option("--caller", default="", metavar="NUMBER", help="Any of the caller's numbers; exact, or a prefix with *."),
-    click.option("--callee", default="", metavar="NUMBER", help="Any of the callee's numbers; exact, or a prefix with *."),
-    click.option("--number", default="", metavar="NUMBER", help="Any number of either side."),
-    click.option("--caller-gateway", default="", metavar="NAME", help="Id or name of the incoming gateway."),
-    click.option("--callee-gateway", default="", metavar="NAME", help="Id or name of the outgoing gateway."),
+    _word_option("--caller", metavar="NUMBER", help="Any of the caller's numbers; exact, or a prefix with *."),
+    _word_option("--callee", metavar="NUMBER", help="Any of the callee's numbers; exact, or a prefix with *."),
+    _word_option("--number", metavar="NUMBER", help="Any number of either side."),
+    _word_option("--caller-gateway", metavar="NAME", help="Id or name of the incoming gateway."),
+    _word_option("--callee-gateway", metavar="NAME", help="Id or name of the outgoing gateway."),
     click.option("--ip", default="", metavar="ADDRESS", callback=_address, help="Signalling address of either side."),
-    click.option("--end-reason", default="", metavar="CODE", help="endReason as the switch wrote it."),
+    _word_option("--end-reason", metavar="CODE", help="endReason as the switch wrote it."),
     click.option("--answered/--unanswered", default=None, help="Only calls with, or without, conversation."),
-    click.option("--min-hold-s", type=click.FloatRange(0), default=0.0, metavar="S", help="At least this long a conversation."),
-    click.option("--switch", default="", metavar="NAME", help="One switch of several."),
+    click.option("--min-hold-s", type=Measure(0), default=0.0, metavar="S", help="At least this long a conversation."),
+    _word_option("--switch", metavar="NAME", help="One switch of several."),
     click.option("--output", "output", default=None, metavar="NAME", help="Which store, where several are configured."),
     click.option(
         "--override-deny", default="", metavar="REASON", help="Ask in a denied hour; the reason is written to the audit log."
@@ -65,11 +76,13 @@ _OPTIONS = (
 
 
 _CHANNEL = (
-    click.option("--channel", default="file", show_default=True, metavar="WORD", help="file, forward or all."),
+    click.option("--channel", default="file", callback=_word, show_default=True, metavar="WORD", help="file, forward or all."),
     click.option("--resends/--no-resends", default=False, help="Also records that the switch forwarded again."),
 )
 
-_EVERY_CHANNEL = (click.option("--channel", default="all", show_default=True, metavar="WORD", help="file, forward or all."),)
+_EVERY_CHANNEL = (
+    click.option("--channel", default="all", callback=_word, show_default=True, metavar="WORD", help="file, forward or all."),
+)
 
 
 def window_options(function: F) -> F:
