@@ -170,6 +170,20 @@ def test_setup_is_repeatable_and_check_reports_a_change(search_node: Node, tmp_p
     assert bad.hint == "run `vosship setup`"
 
 
+def test_check_names_what_another_template_takes_from_ours(search_node: Node, tmp_path: Path) -> None:
+    """Ours is current, and yet the next day would be made by a template of a higher priority."""
+    plugin = output(search_node.engine, search_node.url, tmp_path)
+    list(plugin.setup())
+    foreign = {"index_patterns": ["vos3000-fwd-*"], "priority": 600, "template": {}}
+    assert search_node.call("PUT", "/_index_template/somebody", foreign)[0] == 200
+    try:
+        (bad,) = [remark for remark in plugin.check() if remark.level == "bad"]
+    finally:
+        search_node.call("DELETE", "/_index_template/somebody")
+    assert bad.text.startswith("another index template goes before vos3000-calls for vos3000-fwd-*")
+    assert not [remark for remark in plugin.check() if remark.level == "bad"]
+
+
 def test_a_request_that_can_never_fit_is_halved(search_node: Node, tmp_path: Path) -> None:
     """A body larger than the server ever takes (it says 429) is TooLargeError, or it would be tried for ever."""
     plugin = output(search_node.engine, search_node.url, tmp_path, compression_level=-1)

@@ -17,6 +17,9 @@ from vosship_bulk.client import Answer, Client, Engine, refuse, said
 from vosship_bulk.options import Options
 from vosship_bulk.templates import POLICY, lifecycle, templates
 
+SAMPLE_DAY = "2000.01.01"
+"""The day of an index that `check` asks the server to imagine."""
+
 
 class Step(msgspec.Struct, frozen=True):
     """What became of one thing to install. `left alone`: it differs and was not to be overwritten; `absent`: not to be had."""
@@ -65,7 +68,23 @@ class Installation:
             if present is None:
                 yield Remark("bad", f"the index template {name} is missing", hint="run `vosship setup`")
             else:
-                yield self._remark(f"index template {name}", differences(_normal(body), _normal(present)))
+                found = differences(_normal(body), _normal(present))
+                yield (None if found else self._outranked(name, body)) or self._remark(f"index template {name}", found)
+
+    def _outranked(self, name: str, body: Mapping[str, Any]) -> Remark | None:
+        """Said where a new day would be made by somebody else's template of a higher priority: it would have another mapping."""
+        for pattern in body["index_patterns"]:
+            answer = self._client.call("POST", f"/_index_template/_simulate_index/{pattern.replace('*', SAMPLE_DAY)}")
+            if answer.status != 200:
+                return None  # a user who may not ask; the guard of the first document of a day looks again
+            made = answer.json().get("template", {}).get("mappings", {}).get("_meta", {}).get("vosship")
+            if made != body["template"]["mappings"]["_meta"]["vosship"]:
+                return Remark(
+                    "bad",
+                    f"another index template goes before {name} for {pattern}: the next new index would not be vosship's",
+                    hint=f"GET _index_template shows it; give it other patterns or a priority below {body['priority']}",
+                )
+        return None
 
     def _templates(self, able: bool) -> Iterable[tuple[str, dict[str, Any]]]:
         lifecycle = able and self._engine == "elasticsearch"
