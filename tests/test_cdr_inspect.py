@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,12 +63,20 @@ def test_a_file_without_calls_is_unclear(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
-    """A missing file and a damaged archive are configuration errors naming the file, not tracebacks."""
-    damaged = tmp_path / "2026042612.txt.gz"
+    """What is missing, cut short, or no file at all is an error naming it; a pipe is not waited for."""
+    damaged, cut, pipe = (tmp_path / name for name in ("2026042612.txt.gz", "2026042613.txt.gz", "2026042614.txt"))
     damaged.write_bytes(b"no archive")
-    for path in (tmp_path / "none.txt", damaged):
-        with pytest.raises(ConfigError, match=path.name):
+    cut.write_bytes(gzip.compress(b"a line\n" * 100)[:-12])
+    os.mkfifo(pipe)
+    for path, hint in (
+        (tmp_path / "none.txt", "permissions"),
+        (damaged, "damaged"),
+        (cut, "damaged"),
+        (pipe, "not their directory"),
+    ):
+        with pytest.raises(ConfigError, match=path.name) as refused:
             inspect_file(path, CdrOptions(), ZONE)
+        assert hint in refused.value.hint
 
 
 def test_the_command_prints_the_contracts_json_and_nothing_else(tmp_path: Path) -> None:

@@ -208,3 +208,10 @@ def test_a_fault_of_forwarded_copies_without_a_forward_is_said(tmp_path: Path, c
     """It would do nothing, in silence."""
     assert cli.run(["simulate", str(tmp_path / "cdr"), "--calls", "5", "--fault", "resend", "--fault", "bad-bytes"]) == 0
     assert "without --forward these faults do nothing: resend" in capsys.readouterr().err
+
+
+def test_a_start_outside_of_what_calls_can_have_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not a traceback of the calendar's."""
+    for start in ("0001-01-01", "9999-12-31T23:59", "yesterday"):
+        assert cli.run(["simulate", str(tmp_path / "cdr"), "--calls", "5", "--start", start]) == 2
+        assert "--start is" in capsys.readouterr().err

@@ -107,6 +107,8 @@ def inspect_file(path: Path, options: CdrOptions, timezone: str) -> Inspection:
     name = path.name.removesuffix(".gz")
     stream = Stream(name=str(path), base=name, path=str(path))
     tally = _Tally()
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise ConfigError("it is no file", file=str(path), hint="name CDR files, not their directory")
     try:
         for records in _records(path, stream):
             cdr.process(records)
@@ -118,7 +120,8 @@ def inspect_file(path: Path, options: CdrOptions, timezone: str) -> Inspection:
             tally.unterminated = records[-1].block.unterminated
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"cannot read the file: {reason}", file=str(path), hint="its name and permissions") from error
+        hint = "its name and permissions" if getattr(error, "strerror", None) else "a whole copy: this one is cut or damaged"
+        raise ConfigError(f"cannot read the file: {reason}", file=str(path), hint=hint) from error
     return _told(path, options, tally, cdr.streams.of(stream))
 
 

@@ -101,6 +101,8 @@ def _settings(options: dict[str, Any]) -> Any:
     except ValueError as error:
         raise ConfigError("--start is no time", hint="for instance --start 2026-04-26T00:00") from error
     start = start if start.tzinfo else start.replace(tzinfo=zone)
+    if not 1970 < start.year < 9999:
+        raise ConfigError("--start is too far off: calls stop between 1971 and 9998", hint="for instance --start 2026-04-26T00:00")
     options["start_ms"] = int(start.timestamp()) * 1000
     options["seconds"] = options["seconds"] or 60.0
     options["fields"] = int(options["fields"])
