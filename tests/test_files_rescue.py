@@ -27,15 +27,6 @@ def memory() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture
-def open_dir() -> Iterator[Path]:
-    """A directory that everybody may pass through."""
-    folder = Path(tempfile.mkdtemp(prefix="vosship-rescue-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
-
-
 def deleted_unread(model: DirectoryModel, files: Any) -> Reader:
     """Two of four unread files are deleted, and the agent is killed: what it reads then is all there is."""
     for _ in range(4):

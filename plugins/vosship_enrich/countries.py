@@ -37,7 +37,10 @@ class Countries:
         """The first three digits that tell a country by themselves, as nearly all do: a step instead of a call."""
 
     def of(self, number: str) -> str:
-        """The country of a number given as digits; empty when none is known."""
+        """The country of a number given as digits; empty when none is known.
+
+        Of a prefix, the country of every number that begins with it: no row of the table begins with another one.
+        """
         found = self._heads.get(number[:HEAD])
         if found.__class__ is str:
             return found
@@ -53,15 +56,6 @@ class Countries:
                 return branch
             country = branch.get("", country)  # type: ignore[attr-defined]  # nothing but branches is left
         return country
-
-    def shared(self, prefix: str) -> str:
-        """The country of every number that begins with `prefix`; empty where longer ones tell, or none is known."""
-        found: object = self._heads.get(prefix[:HEAD])
-        for digit in prefix[HEAD:]:
-            if not isinstance(found, dict):
-                break
-            found = found.get(digit, found.get(""))
-        return found if isinstance(found, str) else ""
 
     def _add(self, prefix: str, country: str) -> None:
         head = self._heads

@@ -189,7 +189,7 @@ def _shape(labels: Sequence[str], countries: Countries) -> Shape[Found]:
         country, destination = row
         own = {name: value for name, value in zip(labels, further, strict=True) if value}
         fields = {"callee.destination_prefix": prefix, "callee.destination": destination, **own}
-        return fields, members(fields), country, countries.shared(prefix)
+        return fields, members(fields), country, countries.of(prefix)
 
     return shape
 
