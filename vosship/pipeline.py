@@ -31,7 +31,7 @@ _HALF = "\0unterminated"
 
 SLICE = 100
 """Lines that go through all steps of the quick way together. With a whole block of 700 they fall out of a core's 1 MB of cache:
-71 misses a record there with the default chain, 148 with gateways and a deck; 5 and 21 in slices (cachegrind, 2026-11-29)."""
+71 misses a record there with the default chain, 148 with gateways and a deck; 34 and 35 in slices (cachegrind, 2026-11-29)."""
 
 
 class Prepared(msgspec.Struct, gc=False):
