@@ -5,7 +5,7 @@ import random
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests import mmdb_writer
@@ -172,6 +172,53 @@ def test_any_line_is_the_same_both_ways(chain, changes, end, unterminated):
     quick, slow, taken = both([settled, block([SETTLING[0], line, SETTLING[1]], settled.end, unterminated=unterminated)], chain)
     assert quick == slow
     assert taken or changes or end
+
+
+@pytest.fixture(scope="module")
+def ruled(tmp_path_factory):
+    """A chain that writes for itself, with rules on either side and a deck that disagrees with a country of its own."""
+    place = tmp_path_factory.mktemp("ruled")
+    rows = ["IN,In,C,,222#|9=88,8", "OUT,Out,,V,S00|S007|0011|4,", "PLAIN,,C,,,"]
+    (place / "g.csv").write_text("\n".join(["id,name,customer,vendor,strip_callee,strip_caller", *rows]) + "\n")
+    (place / "d.csv").write_text("prefix,destination,country\n880,Bangladesh,BD\n91,India,PK\n4420,London,\n971,Emirates,AE\n")
+    tables = f"{{type: gateways, table: '{place}/g.csv'}}, {{type: prefixes, table: '{place}/d.csv'}}"
+    return f"[cdr, codes, {tables}]"
+
+
+NUMBERS = st.sampled_from(["8801711000001", "4420700000", "919812345678", "971501234567", "12", "1", "", "anonymous", "+", "0171"])
+LEADS = st.sampled_from(["", "S00", "0011", "222#", "00", "+", "9", "4", "77"])
+SENT = st.tuples(LEADS, NUMBERS).map("".join)
+CALLS = st.fixed_dictionaries(
+    {
+        0: NUMBERS, 1: NUMBERS, 7: st.sampled_from(["IN", "PLAIN", "", "X"]), 8: st.sampled_from(["OUT", "PLAIN", "", "X"]),
+        11: NUMBERS, 12: NUMBERS, 13: SENT, 14: SENT,
+    },
+)  # fmt: skip
+
+
+def call(callee, sent):
+    """A call to that number, sent out as that by a gateway with rules."""
+    return {0: "971", 1: callee, 7: "PLAIN", 8: "OUT", 11: "971", 12: callee, 13: "971", 14: sent}, True
+
+
+@settings(max_examples=400, deadline=None)
+@example([call("12345", "001112345"), call("12345", "0011")])
+@example([call("12345", "S0012345"), call("71234", "S0071234")])
+@given(st.lists(st.tuples(CALLS, st.booleans()), min_size=1, max_size=5))
+def test_any_numbers_are_enriched_the_same_both_ways(ruled, calls):
+    """Technical prefixes, words and empty columns, one call after the other: what was learned of one must hold for the next."""
+    lines = []
+    for changes, caller_as_billed in calls:
+        columns = REGULAR.format(hold=21_049).split("|")
+        for place, text in changes.items():
+            columns[place] = text
+        if caller_as_billed:  # as of most calls
+            columns[13] = columns[0]
+        lines.append("|".join(columns).encode())
+    settled = block(SETTLING)
+    quick, slow, taken = both([settled, block([SETTLING[0], *lines, SETTLING[1]], settled.end)], ruled)
+    assert quick == slow
+    assert taken == len(lines) + 2
 
 
 def test_a_settled_streams_regular_lines_take_the_quick_way():

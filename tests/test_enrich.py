@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
 import subprocess
@@ -23,7 +24,7 @@ from vosship.schema import Schema
 from vosship.telemetry import Telemetry
 from vosship_enrich.countries import Countries
 from vosship_enrich.deck import ALWAYS, Builder, DuplicateError
-from vosship_enrich.numbers import digits, parse_rules, reduce_callee
+from vosship_enrich.numbers import NO_RULES, Between, digits, parse_rules, reduce
 
 GATEWAYS = "id,name,customer\nCS1,Dhaka,Bengal Talk\n"
 DECK = "prefix,destination,country\n880,Bangladesh,BD\n"
@@ -140,7 +141,7 @@ def test_the_longest_prefix_wins_as_in_a_plain_search() -> None:
             if (prefix, since) not in plain:
                 plain[prefix, since] = f"d{line}"
                 builder.add(line, prefix, since, ("", f"d{line}"), [str(since)])
-        deck = builder.build(lambda prefix, row, further: (prefix, row[1], further[0]))
+        deck = builder.build(lambda prefix, row, further: (prefix, row[1], further[0]), None)
         for _ in range(400):
             number = "".join(chance.choice("0123") for _ in range(chance.randrange(1, 10)))
             at = chance.choice((50, 100, 150, 250))
@@ -154,15 +155,29 @@ def test_the_longest_prefix_wins_as_in_a_plain_search() -> None:
             assert (found[:2] if found else ("", "")) == want
 
 
+def test_a_deck_remembers_no_more_than_it_may() -> None:
+    """A number of every row, twice: what is found stays right, and what is kept of it does not grow."""
+    builder = Builder()
+    for line in range(20_000):
+        builder.add(line, f"{line + 10_000}", ALWAYS, ("", f"d{line}"))
+    deck = builder.build(lambda prefix, row, further: [prefix, row[1]], None)
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(2):
+        assert all(deck.match(f"{line + 10_000}55", 0) == [f"{line + 10_000}", f"d{line}"] for line in range(20_000))
+    gc.collect()
+    assert len(gc.get_objects()) - before < 10_000
+
+
 def test_a_prefix_twice_from_the_same_time_names_both_lines() -> None:
     """Equal prefixes with equal starts are refused with their lines; with different starts they are versions."""
     builder = Builder()
     builder.add(2, "44", 5, ("", "a"))
     builder.add(9, "44", 6, ("", "b"))
-    assert len(builder.build(lambda *found: found)) == 2
+    assert len(builder.build(lambda *found: found, None)) == 2
     builder.add(17, "44", 5, ("", "c"))
     with pytest.raises(DuplicateError) as caught:
-        builder.build(lambda *found: found)
+        builder.build(lambda *found: found, None)
     assert (caught.value.prefix, caught.value.first, caught.value.second) == ("44", 2, 17)
 
 
@@ -184,39 +199,48 @@ def test_a_number_is_reduced_to_digits(text: str, rules: str, number: str) -> No
 @pytest.mark.parametrize(
     ("billed", "sent", "rules", "number_sent"),
     [
-        ("8801", "S008801", "S", None),
-        ("8801", "+8801", "", None),
+        ("8801", "S008801", "S", ""),
+        ("8801", "+8801", "", ""),
+        ("8801", "S8801", "", ""),
         ("82", "S82", "S|S8", "2"),
         ("12", "12", "1", "2"),
         ("000012", "S0012", "S", "12"),
         ("8801", "008801", "0=88", "8808801"),
     ],
 )
-def test_a_number_as_sent_is_left_out_where_it_is_the_same(billed: str, sent: str, rules: str, number_sent: str | None) -> None:
+def test_a_number_as_sent_is_left_out_where_it_is_the_same(billed: str, sent: str, rules: str, number_sent: str) -> None:
     """A prefix that simply goes leaves the same number; one that a longer rule begins with, or that is replaced, does not."""
-    fields: dict[str, str] = {}
-    reduce_callee(fields, billed, sent, parse_rules(""), parse_rules(rules))
-    assert fields.get("callee.number_sent") == number_sent
+    own = (NO_RULES, parse_rules(rules))
+    between = Between(own, own)
+    for _ in range(2):  # the second time what stands before the number is known
+        assert reduce(billed, sent, billed, sent, between) == (digits(billed), number_sent, digits(billed), number_sent)
+
+
+def test_what_one_number_told_of_a_lead_holds_for_the_next_one_only_where_it_must() -> None:
+    """A longer rule that the next number completes, and a lead without a number behind it, are looked at anew."""
+    between = Between((NO_RULES, NO_RULES), (NO_RULES, parse_rules("S|S8|0011")))
+    calls = [("12", "S12", ""), ("82", "S82", "2"), ("12", "001112", ""), ("12", "0011", "11"), ("12", "X12", ""), ("12", "X", "")]
+    for callee, sent, number_sent in calls:
+        assert reduce("", "", callee, sent, between)[2:] == (callee, number_sent)
 
 
 NUMBERS = st.one_of(st.text("0128", min_size=2, max_size=5), st.text("012+S# -", max_size=5))
 RULES = st.dictionaries(st.sampled_from(["1", "2", "12", "0", "00", "S", "S1", "S0", "+"]), st.sampled_from(["", "=1"]), max_size=3)
 
 
-@given(billed=NUMBERS, before=st.data(), rules=st.tuples(RULES, RULES))
+@given(drawn=st.data(), rules=st.tuples(RULES, RULES))
 @settings(max_examples=1000, deadline=None)
-def test_a_number_as_sent_is_told_where_it_differs(billed: str, before: Any, rules: Any) -> None:
-    """Whatever the rules: both numbers are what `digits` makes of them, and the one as sent is left out where it is the same."""
+def test_a_number_as_sent_is_told_where_it_differs(drawn: Any, rules: Any) -> None:
+    """Whatever the rules and the calls before: both are what `digits` makes of them, the one as sent only where it differs."""
     incoming, outgoing = (parse_rules("|".join(word + rest for word, rest in each.items())) for each in rules)
-    lead = before.draw(st.sampled_from(["", *rules[1], "9"])) + before.draw(st.sampled_from(["", "+", "00", "0"]))
-    sent = lead + before.draw(st.one_of(st.just(billed), NUMBERS))
-    fields: dict[str, str] = {}
-    reduce_callee(fields, billed, sent, incoming, outgoing)
-    number = digits(billed, incoming) if billed else ""
-    same = sent == billed and incoming is outgoing
-    as_sent = digits(sent, outgoing) if sent and not same else ""
-    assert fields.get("callee.number", "") == number
-    assert fields.get("callee.number_sent", "") == ("" if as_sent == number else as_sent)
+    between = Between((incoming, outgoing), (incoming, outgoing))
+    for _ in range(drawn.draw(st.integers(1, 4))):
+        billed = drawn.draw(NUMBERS)
+        lead = drawn.draw(st.sampled_from(["", *rules[1], "9"])) + drawn.draw(st.sampled_from(["", "+", "00", "0"]))
+        sent = lead + drawn.draw(st.one_of(st.just(billed), st.just(digits(billed, incoming)), NUMBERS))
+        number, as_sent = digits(billed, incoming), digits(sent, outgoing)
+        want = (number, "" if as_sent == number else as_sent)
+        assert reduce(billed, sent, billed, sent, between) == want * 2
 
 
 @pytest.mark.parametrize(

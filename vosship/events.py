@@ -112,7 +112,7 @@ class Record(msgspec.Struct, gc=False):
     seconds: both are set by the processor that reads the time. A processor either sets fields, or rejects the record
     (dead, with a reason), or drops it (filtered). `json`, where a line encoder set it, holds the fields as the members of
     a JSON object, without its braces, `more` further ones, each behind a comma, and `fields` what is not among them. `texts`
-    may then be the line's columns (`vosship.plugin.Writes`).
+    may then be the line's columns, and `notes` what a processor leaves to a later one (`vosship.plugin.Writes`).
     """
 
     line: bytes
@@ -127,6 +127,7 @@ class Record(msgspec.Struct, gc=False):
     json: str = ""
     more: str = ""
     texts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def reject(self, reason: str, detail: str = "") -> None:
         """Set the line aside as dead. `reason` is a short fixed word (it is counted and grouped by); `detail` is free."""

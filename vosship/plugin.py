@@ -131,9 +131,9 @@ class Writes(Protocol):
     fields: Sequence[Field]
 
     def write(self, records: Sequence[Record]) -> None:
-        """Like `process`, of records that hold `json`: their columns are in `texts`, none of them empty, and not in `fields`.
+        """Like `process`, of records that hold `json`: their columns are in `texts`, as written, and need not be in `fields`.
 
-        Members may be appended to `more`, each behind a comma; what a later processor reads is set in `fields` as ever.
+        Members may be appended to `more`, each behind a comma. What a later processor reads is set in `fields`, or left in `notes`.
         """
         ...
 

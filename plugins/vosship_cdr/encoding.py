@@ -59,7 +59,7 @@ class PipeEncoder:
         regular = records[first : len(records) - half] if first or half else records
         left, fielded = self._encode(regular, state.earliest_s, state.latest_s)
         if self._writing:
-            written = [record for record in regular if record.texts] if left or fielded else regular
+            written = [record for record in regular if record.texts] if left else regular
             for writer in self._writing:
                 writer.write(written)
         if fielded:
@@ -68,7 +68,7 @@ class PipeEncoder:
         return [*records[:first], *left, *records[max(first, len(records) - half) :]]
 
     def _encode(self, records: Sequence[Record], earliest_s: int, latest_s: int) -> tuple[list[Record], list[Record]]:
-        """Those left to the processors, and those of the others whose columns are fields."""
+        """Those left to the processors, and those of the others to which processors still have to add."""
         values, ends = self._cdr.values, self._ends
         instants, addresses, received, minutes = values.instants, values.addresses, values.received, values.minutes
         per_unit = 1 if self._cdr.pipe_unit == "ms" else 1000
@@ -108,6 +108,11 @@ class PipeEncoder:
                 if received and answered_ms >= start_ms:
                     held = f'{held},"call.setup_ms":{answered_ms - start_ms}'
             record.day, record.at = day, stop_s
+            if writing:
+                record.texts = (
+                    caller, callee, caller_gateway, callee_gateway, caller_ip, callee_ip, caller_access, callee_access,
+                    caller_out, callee_out,
+                )  # fmt: skip
             if closed and not tags and text[0] != "|" and "||" not in text:
                 record.json = (
                     f'"@timestamp":"{stop}","layout":"pipe","callerE164":"{caller}","calleeE164":"{callee}",'
@@ -117,11 +122,6 @@ class PipeEncoder:
                     f'"callerToGatewayE164":"{caller_out}","calleeToGatewayE164":"{callee_out}",'
                     f'"callerPdd":{caller_delay},"calleePdd":{callee_delay}'
                 )
-                if writing:
-                    record.texts = (
-                        caller, callee, caller_gateway, callee_gateway, caller_ip, callee_ip, caller_access, callee_access,
-                        caller_out, callee_out,
-                    )  # fmt: skip
                 continue
             record.json = (
                 f'"@timestamp":"{stop}","layout":"pipe","startTime":"{start}","stopTime":"{stop}","holdTime":{held},{end},'
@@ -138,7 +138,8 @@ class PipeEncoder:
             if tags:
                 fields["tags"] = [*tags]
             record.fields = fields
-            fielded.append(record)
+            if not writing:
+                fielded.append(record)
         return left, fielded
 
     def _end(self, reason: str, direction: str, payer: str, mode: str) -> End:

@@ -17,6 +17,9 @@ LONGEST = 15
 ALWAYS = -(1 << 62)
 """Epoch seconds before every call."""
 
+NEWEST = 1 << 61
+"""Epoch seconds late enough for the newest row: for a record without a time."""
+
 MAX_SHORT = 9
 """Digits that always fit the 32 bits of an array's `I`."""
 
@@ -66,8 +69,8 @@ class Builder:
         for column, cells, cell in zip(self._columns, self._cells, further, strict=True):
             column.append(cells.setdefault(cell, len(cells)))
 
-    def build(self, shape: Shape[Found]) -> Deck[Found]:
-        """Order what was added; `shape` makes what `match` gives. Raises DuplicateError."""
+    def build(self, shape: Shape[Found], nothing: Found) -> Deck[Found]:
+        """Order what was added; `shape` makes what `match` gives, which is `nothing` without a row. Raises DuplicateError."""
         keys, since = self._keys, self._since
         order = sorted(range(len(keys)), key=since.__getitem__)
         order.sort(key=keys.__getitem__)
@@ -77,6 +80,7 @@ class Builder:
                 raise DuplicateError(text(keys[one]), *sorted((lines[one], lines[two])))
         return Deck(
             shape,
+            nothing,
             array("Q", map(keys.__getitem__, order)),
             array("q", map(since.__getitem__, order)),
             array("I", map(self._numbers.__getitem__, order)),
@@ -97,6 +101,7 @@ class Deck(Generic[Found]):
     def __init__(
         self,
         shape: Shape[Found],
+        nothing: Found,
         keys: array[int],
         since: array[int],
         numbers: array[int],
@@ -105,8 +110,7 @@ class Deck(Generic[Found]):
         cells: list[list[str]],
     ) -> None:
         self._since, self._numbers, self._rows = since, numbers, rows
-        self._dated = any(moment != ALWAYS for moment in since)
-        self._shape = shape
+        self._shape, self._nothing = shape, nothing
         self._remembered: dict[int, Found] = {}
         self._columns = list(zip(columns, cells, strict=True))
         self._lengths = array("B", [key & 15 for key in keys])
@@ -117,31 +121,36 @@ class Deck(Generic[Found]):
         head = min(HEAD, self._longest)
         self._step = _POWERS[self._longest - head]
         self._starts = _starts(self._bounds, self._step, 10**head)
+        self._finds: list[Found | None] = [None] * len(self._spans)
         self.match = self._matching()
 
     def __len__(self) -> int:
         return len(self._lengths)
 
-    def _matching(self) -> Callable[[str, int], Found | None]:
+    def _matching(self) -> Callable[[str, int], Found]:
         # A closure, because what is looked up in `self` each time costs a sixth of the whole (measured 2026-11-20).
-        longest, step, starts, bounds, spans, dated = (
-            self._longest, self._step, self._starts, self._bounds, self._spans, self._dated,
+        longest, step, starts, bounds, finds, search = (
+            self._longest, self._step, self._starts, self._bounds, self._finds, self._search,
         )  # fmt: skip
-        remembered, make, in_force = self._remembered.get, self._make, self._in_force
 
-        def match(number: str, at: int) -> Found | None:
-            """What the longest prefix of `number` (digits) gives whose row is in force at `at` (epoch seconds)."""
+        def match(number: str, at: int) -> Found:
+            """What the longest prefix of `number` (digits) gives whose row is in force at `at` (epoch seconds; 0: the newest)."""
             whole = len(number) >= longest
             value = int(number[:longest] if whole else number.ljust(longest, "0"))
             head = value // step
-            place = spans[bisect_right(bounds, value, starts[head], starts[head + 1]) - 1]
-            if dated or not whole:
-                place = in_force(place, len(number), at)
-            if place < 0:
-                return None
-            return remembered(place) or make(place, number)
+            span = bisect_right(bounds, value, starts[head], starts[head + 1]) - 1
+            return (whole and finds[span]) or search(number, at, span)
 
         return match
+
+    def _search(self, number: str, at: int, span: int) -> Found:
+        """As `match`; what every whole number of the span gives at any time is kept in `finds`."""
+        first = self._spans[span]
+        place = self._in_force(first, len(number), at or NEWEST)
+        found = self._nothing if place < 0 else self._remembered.get(place) or self._make(place, number)
+        if len(number) >= self._longest and (first < 0 or self._since[first] == ALWAYS):
+            self._finds[span] = found
+        return found
 
     def _in_force(self, place: int, length: int, at: int) -> int:
         """The first place, from this one on, whose prefix is no longer than the number and whose row has begun."""
@@ -154,6 +163,7 @@ class Deck(Generic[Found]):
         found = self._shape(number[: self._lengths[place]], self._rows[self._numbers[place]], further)
         if len(self._remembered) >= MAX_REMEMBERED:
             self._remembered.clear()
+            self._finds[:] = [None] * len(self._finds)
         self._remembered[place] = found
         return found
 

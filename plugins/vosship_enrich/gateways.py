@@ -16,7 +16,7 @@ from vosship.errors import ConfigError
 from vosship.events import Field, Record
 from vosship.plugin import Context, Notice, Remark
 from vosship_enrich import numbers
-from vosship_enrich.numbers import NO_RULES, Rules, reduce_callee, reduce_caller
+from vosship_enrich.numbers import NO_RULES, Between, Rules, reduce
 from vosship_enrich.tables import Table, TableOptions, Watched, declared, headings, members, wrong
 
 COLUMNS = ("id", "name", "customer", "vendor", "side", "strip_caller", "strip_callee")
@@ -54,10 +54,7 @@ class Pair(msgspec.Struct, frozen=True):
     differing: Mapping[str, Sequence[str]]
     members: str
     missing: Sequence[str]
-    caller_incoming: Rules
-    caller_outgoing: Rules
-    callee_incoming: Rules
-    callee_outgoing: Rules
+    between: Between
 
 
 class Known:
@@ -83,10 +80,7 @@ class Known:
             differing,
             members({**fields, **differing}),
             missing,
-            incoming.strip_caller,
-            outgoing.strip_caller,
-            incoming.strip_callee,
-            outgoing.strip_callee,
+            Between((incoming.strip_caller, outgoing.strip_caller), (incoming.strip_callee, outgoing.strip_callee)),
         )
         if len(self.pairs) >= MAX_PAIRS:
             self.pairs.clear()
@@ -132,23 +126,32 @@ class Gateways:
             fields.update({name: list(values) for name, values in pair.differing.items()})
             for name in pair.missing:
                 self._miss(name)
-            caller, callee = get("callerE164") or get("callerAccessE164"), get("calleeE164") or get("calleeAccessE164")
-            reduce_caller(fields, caller, get("callerToGatewayE164"), pair.caller_incoming, pair.caller_outgoing)
-            reduce_callee(fields, callee, get("calleeToGatewayE164"), pair.callee_incoming, pair.callee_outgoing)
+            caller, callee = get("callerE164") or get("callerAccessE164", ""), get("calleeE164") or get("calleeAccessE164", "")
+            caller_out, callee_out = get("callerToGatewayE164", ""), get("calleeToGatewayE164", "")
+            numbers.set_fields(fields, reduce(caller, caller_out, callee, callee_out, pair.between))
 
     def write(self, records: Sequence[Record]) -> None:
-        """See `vosship.plugin.Writes`."""
+        """See `vosship.plugin.Writes`; the four numbers are left in `notes`."""
         known = self._known()
-        pairs, of_caller, of_callee = known.pairs, reduce_caller, reduce_callee
+        pairs = known.pairs
         for record in records:
-            caller, callee, incoming, outgoing, _, _, _, _, caller_sent, callee_sent = record.texts
+            caller, callee, incoming, outgoing, _, _, caller_in, callee_in, caller_out, callee_out = record.texts
             pair = pairs.get((incoming, outgoing)) or known.pair((incoming, outgoing))
             if pair.missing:
                 for name in pair.missing:
                     self._miss(name)
-            record.more += pair.members
-            of_caller(record.fields, caller, caller_sent, pair.caller_incoming, pair.caller_outgoing)
-            of_callee(record.fields, callee, callee_sent, pair.callee_incoming, pair.callee_outgoing)
+            between, lead, both = pair.between, callee_out.removesuffix(callee), caller + callee
+            if (  # most calls: what `reduce` would give, without calling it
+                caller and callee and caller == caller_out and lead in between.leads and (not lead or lead != callee_out)
+                and caller[0] not in between.caller_firsts and callee[0] not in between.callee_firsts and both.isascii()
+                and both.encode().isdigit()
+            ):  # fmt: skip
+                record.notes = (caller, "", callee, "")
+                record.more = f'{record.more}{pair.members},"caller.number":"{caller}","callee.number":"{callee}"'
+            else:
+                notes = reduce(caller or caller_in, caller_out, callee or callee_in, callee_out, between)
+                record.notes = notes
+                record.more = f"{record.more}{pair.members}{numbers.members(notes)}"
 
     def _known(self) -> Known:
         self._table.look()

@@ -6,7 +6,6 @@ It does not know which column a number came from, nor what any digits mean.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -15,15 +14,9 @@ from vosship.events import Field
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """Technical prefixes, from long to short, each with what stands in its place (mostly nothing).
-
-    `firsts` are the characters they begin with, and 0: a number that begins with another one needs no more than to be digits.
-    `leads` are what may stand before a number that does not begin with 0 and simply goes: `S`, `S00`, `+`.
-    """
+    """Technical prefixes, from long to short, each with what stands in its place (mostly nothing)."""
 
     pairs: tuple[tuple[str, str], ...] = ()
-    firsts: frozenset[str] = frozenset("0")
-    leads: frozenset[str] = frozenset({"00", "+"})
 
 
 NO_RULES = Rules()
@@ -31,6 +24,9 @@ NO_RULES = Rules()
 
 ACCESS = "00"
 """The international prefix that ITU-T E.164 recommends; no country code begins with 0."""
+
+MAX_LEADS = 64
+"""Leads remembered between two gateways; chosen: there are one or two, and hostile numbers must not grow the memory."""
 
 _SEPARATORS = str.maketrans("", "", " -.()/")
 _RULE = re.compile(r"[^\s|=]+(=[0-9]*)?")
@@ -54,16 +50,7 @@ def parse_rules(text: str) -> Rules:
         rules[prefix] = instead
     if not rules:
         return NO_RULES
-    pairs = sorted(rules.items(), key=lambda rule: (-len(rule[0]), rule[0]))
-    known = Rules(tuple(pairs), frozenset({"0", *(prefix[0] for prefix in rules)}), frozenset())
-    return msgspec.structs.replace(known, leads=frozenset(_leads(known)))
-
-
-def _leads(rules: Rules) -> Iterator[str]:
-    prefixes = [prefix for prefix, _ in rules.pairs]
-    for lead in {prefix + tail for prefix in ("", *prefixes) for tail in ("", "+", ACCESS)} - {""}:
-        if digits(lead + "1", rules) == "1" and not any(longer.startswith(lead) for longer in prefixes if longer != lead):
-            yield lead
+    return Rules(tuple(sorted(rules.items(), key=lambda rule: (-len(rule[0]), rule[0]))))
 
 
 def digits(text: str, rules: Rules = NO_RULES) -> str:
@@ -72,8 +59,6 @@ def digits(text: str, rules: Rules = NO_RULES) -> str:
     The longest rule that fits is applied once, and only where digits remain. Then `+`, separators and the access code
     00 go. What still holds anything but digits (a word, a SIP user, a `#`) is no number.
     """
-    if text[:1] not in rules.firsts and _all_digits(text):
-        return text
     for prefix, instead in rules.pairs:
         if text.startswith(prefix):
             return _plain(instead + text[len(prefix) :]) or _plain(text)
@@ -98,38 +83,89 @@ COLUMNS = {
 }
 """Where each side's number stands as billed, as received, and as sent."""
 
-Reduce = Callable[[dict[str, Any], str | None, str | None, Rules, Rules], None]
-"""Sets, in the fields, a side's `number` (of the text as billed, else as received, by the incoming gateway's rules) and, where it
-differs, `number_sent` (of the text as sent, by the outgoing gateway's); what is no number sets nothing."""
+
+NAMES = ("caller.number", "caller.number_sent", "callee.number", "callee.number_sent")
+
+Numbers = tuple[str, str, str, str]
+"""What `reduce` gives for these fields: the caller's number and, where it differs, the one sent out; and the callee's two.
+
+Empty is what is no number.
+"""
 
 
-def _reducing(side: str) -> Reduce:
-    number_name, sent_name = f"{side}.number", f"{side}.number_sent"
+class Between:
+    """The rules for the numbers of a call between two gateways, each side's first the incoming gateway's, then the outgoing's.
 
-    def reduce(fields: dict[str, Any], text: str | None, sent: str | None, incoming: Rules, outgoing: Rules) -> None:
-        number = ""
-        if text:
-            first = text[0]
-            if first not in incoming.firsts and text.isascii() and text.encode().isdigit():
-                fields[number_name] = number = text
-                if sent == text and first not in outgoing.firsts:  # sent as billed: most callers
-                    return
-            elif number := digits(text, incoming):
-                fields[number_name] = number
-        if not sent or (sent == text and outgoing is incoming):
-            return
-        if number and number[0] != "0" and sent.endswith(number):  # the same number behind the vendor's prefix: most calls
-            lead = sent[: -len(number)]
-            if lead in outgoing.leads if lead else number[0] not in outgoing.firsts:
-                return
-        sent = digits(sent, outgoing)
-        if sent and sent != number:
-            fields[sent_name] = sent
+    Digits that begin with none of the `firsts` of their side stay as they are. `leads` are what may stand before such a callee's
+    number as it is sent and leaves nothing to say of that: the vendor's prefix, `+`, or what makes it no number.
+    """
 
-    return reduce
+    __slots__ = ("callee", "callee_firsts", "caller", "caller_firsts", "leads")
+
+    def __init__(self, caller: tuple[Rules, Rules], callee: tuple[Rules, Rules]) -> None:
+        self.caller, self.callee = caller, callee
+        self.caller_firsts, self.callee_firsts = _firsts(caller), _firsts(callee)
+        self.leads = {""}
+
+    def learn(self, lead: str) -> None:
+        """Take the lead of a number of which nothing was to say, where the same holds for every number behind it."""
+        longer = any(prefix.startswith(lead) and prefix != lead for prefix, _ in self.callee[1].pairs)
+        if not longer and len(self.leads) < MAX_LEADS:
+            self.leads.add(lead)
 
 
-reduce_caller, reduce_callee = _reducing("caller"), _reducing("callee")
+def _firsts(side: tuple[Rules, Rules]) -> frozenset[str]:
+    return frozenset({"0", *(prefix[0] for rules in side for prefix, _ in rules.pairs)})
+
+
+NO_BETWEEN = Between((NO_RULES, NO_RULES), (NO_RULES, NO_RULES))
+"""Of gateways that strip nothing."""
+
+
+def reduce(caller: str, caller_sent: str, callee: str, callee_sent: str, between: Between) -> Numbers:
+    """Both sides' numbers, of the texts as billed (else as received) and as sent.
+
+    The first by the incoming gateway's rules, the second by the outgoing gateway's.
+    """
+    if caller and caller == caller_sent and caller[0] not in between.caller_firsts and _all_digits(caller):
+        caller_sent = ""
+    else:
+        caller, caller_sent = _side(caller, caller_sent, between.caller)
+    text = callee
+    if not callee or callee[0] in between.callee_firsts or not _all_digits(callee):
+        callee = digits(callee, between.callee[0])
+        if not callee or callee[0] in between.callee_firsts:
+            return caller, caller_sent, *_side(text, callee_sent, between.callee)
+    lead = callee_sent.removesuffix(callee)
+    behind = not lead or lead != callee_sent
+    if behind and lead in between.leads:
+        return caller, caller_sent, callee, ""
+    sent = digits(callee_sent, between.callee[1])
+    if sent and sent != callee:
+        return caller, caller_sent, callee, sent
+    if behind:
+        between.learn(lead)
+    return caller, caller_sent, callee, ""
+
+
+def _side(text: str, sent: str, rules: tuple[Rules, Rules]) -> tuple[str, str]:
+    incoming, outgoing = rules
+    number = digits(text, incoming)
+    if not sent or (sent == text and outgoing is incoming):
+        return number, ""
+    sent = digits(sent, outgoing)
+    return number, sent if sent != number else ""
+
+
+def set_fields(fields: dict[str, Any], numbers: Numbers) -> None:
+    """Each of the four that is not empty."""
+    fields.update({name: number for name, number in zip(NAMES, numbers, strict=True) if number})
+
+
+def members(numbers: Numbers) -> str:
+    """Each of the four that is not empty as a member of a JSON object, behind a comma: digits need no escaping."""
+    return "".join([f',"{name}":"{number}"' for name, number in zip(NAMES, numbers, strict=True) if number])
+
 
 READS = frozenset(name for names in COLUMNS.values() for name in names)
 """What these look at."""

@@ -20,19 +20,19 @@ from vosship.plugin import TEXTS, Context, Remark
 from vosship_enrich import numbers
 from vosship_enrich.countries import HEAD, Countries
 from vosship_enrich.deck import ALWAYS, LONGEST, Builder, Deck, DuplicateError, Row, Shape
-from vosship_enrich.numbers import NO_RULES, reduce_callee, reduce_caller
+from vosship_enrich.numbers import NO_BETWEEN, Numbers, reduce
 from vosship_enrich.tables import Table, TableOptions, Watched, declared, headings, members, wrong
 
 COLUMNS = ("prefix", "destination", "country", "valid_from")
 
-NOW = 1 << 61
-"""The time of a record that has none, in epoch seconds: late enough for the newest row."""
+Found = tuple[dict[str, str], str, str, str, str]
+"""What a row of the deck gives: fields, the same as JSON members, the country it names, the one that its prefix alone tells, and
+the members with the country of a number that is sent as billed; empty where that hangs on more or is another one than named."""
 
-Found = tuple[dict[str, str], str, str, str]
-"""What a row of the deck gives: fields, the same as JSON members, the country it names, and the one that its prefix alone tells."""
-
-NOTHING: Found = ({}, "", "", "")
+NOTHING: Found = ({}, "", "", "", "")
 """Of a number without a row."""
+
+_COUNTRIES = ("caller.country", "callee.country")
 
 _COUNTRY = re.compile(r"[A-Za-z]{2}")
 
@@ -88,33 +88,23 @@ class Prefixes:
             match = self._deck.value.match
         country_of, plain = self._countries.of, self._countries.plain.get
         for record in records:
-            fields = record.fields
-            get = fields.get
-            caller, callee = get("caller.number"), get("callee.number")
-            if caller is None or callee is None:
-                _set_numbers(record)
-                caller, callee = get("caller.number"), get("callee.number")
-            sent = get("caller.number_sent")
-            country = (sent and (plain(sent[:HEAD]) or country_of(sent))) or (
-                caller and (plain(caller[:HEAD]) or country_of(caller))
-            )
-            if country:
-                fields["caller.country"] = country
-            stated = own = ""
-            if callee:
-                if match is not None:
-                    given, members, stated, own = match(callee, record.at or NOW) or NOTHING
-                    if written:
-                        record.more += members
-                    else:
-                        fields.update(given)
-                own = own or plain(callee[:HEAD]) or country_of(callee)
-            expected, sent = stated or own, get("callee.number_sent")
-            country = (sent and (plain(sent[:HEAD]) or country_of(sent))) or own or expected
-            if country:
-                fields["callee.country"] = country
-                if expected and expected != country:
-                    fields["tags"] = [*get("tags", ()), "country_mismatch"]
+            caller, caller_sent, callee, callee_sent = record.notes or _numbers(record)
+            number = caller_sent or caller
+            origin = number and (plain(number[:HEAD]) or country_of(number) or country_of(caller))
+            given, given_members, stated, own, whole = match(callee, record.at) if callee and match else NOTHING
+            if written and whole and not callee_sent:  # most calls
+                record.more = f'{record.more}{whole},"caller.country":"{origin}"' if origin else record.more + whole
+                continue
+            own = own or country_of(callee)
+            expected = stated or own
+            country = country_of(callee_sent) or own or expected
+            countries = {name: found for name, found in zip(_COUNTRIES, (origin, country), strict=True) if found}
+            if written:
+                record.more += given_members + members(countries)
+            else:
+                record.fields.update(given, **countries)
+            if expected and expected != country:
+                record.fields["tags"] = [*record.fields.get("tags", ()), "country_mismatch"]
 
     def check(self) -> Iterator[Remark]:
         """How many prefixes there are, and whether the deck can still be read."""
@@ -157,7 +147,7 @@ class Prefixes:
             further = [cells[place].strip() for place in label_places]
             builder.add(line, prefix, since, (country.upper(), destination), further)
         try:
-            return builder.build(_shape([name for name, _ in labels], self._countries))
+            return builder.build(_shape([name for name, _ in labels], self._countries), NOTHING)
         except DuplicateError as error:
             sentence = f"the prefix {error.prefix!r} stands twice, first in line {error.first}"
             raise wrong(path, error.second, sentence, "rows of one prefix need different `valid_from`") from error
@@ -172,24 +162,31 @@ class Prefixes:
         return int((moment if moment.tzinfo else moment.replace(tzinfo=self._zone)).timestamp())
 
 
-def _set_numbers(record: Record) -> None:
-    """Both sides' numbers as they stand, where no processor before has set them."""
+def _numbers(record: Record) -> Numbers:
+    """The four numbers: where a processor before has set none of a side's two, they are set here, as they stand."""
     fields = record.fields
     texts = dict(zip(TEXTS, record.texts, strict=True)) if record.texts else fields
-    for side, reduce in (("caller", reduce_caller), ("callee", reduce_callee)):
-        if f"{side}.number" not in fields and f"{side}.number_sent" not in fields:
-            billed, received, sent_as = numbers.COLUMNS[side]
-            reduce(fields, texts.get(billed) or texts.get(received), texts.get(sent_as), NO_RULES, NO_RULES)
+    billed = [texts.get(f"{side}E164") or texts.get(f"{side}AccessE164") or "" for side in ("caller", "callee")]
+    caller_out, callee_out = (texts.get(f"{side}ToGatewayE164") or "" for side in ("caller", "callee"))
+    plain = reduce(billed[0], caller_out, billed[1], callee_out, NO_BETWEEN)
+    for side, found in (("caller", plain[:2]), ("callee", plain[2:])):
+        names = f"{side}.number", f"{side}.number_sent"
+        if not any(name in fields for name in names):
+            fields.update({name: text for name, text in zip(names, found, strict=True) if text})
+    caller, caller_sent, callee, callee_sent = (fields.get(name, "") for name in numbers.NAMES)
+    return caller, caller_sent, callee, callee_sent
 
 
 def _shape(labels: Sequence[str], countries: Countries) -> Shape[Found]:
     """Makes what a match gives: destination, prefix and, where the row has them, labels; and the countries."""
 
     def shape(prefix: str, row: Row, further: Sequence[str]) -> Found:
-        country, destination = row
-        own = {name: value for name, value in zip(labels, further, strict=True) if value}
-        fields = {"callee.destination_prefix": prefix, "callee.destination": destination, **own}
-        return fields, members(fields), country, countries.of(prefix)
+        stated, destination = row
+        labelled = {name: value for name, value in zip(labels, further, strict=True) if value}
+        fields = {"callee.destination_prefix": prefix, "callee.destination": destination, **labelled}
+        own = countries.of(prefix)
+        settled = own and stated in ("", own)
+        return fields, members(fields), stated, own, members({**fields, "callee.country": own}) if settled else ""
 
     return shape
 
