@@ -21,17 +21,13 @@ from vosship.delivery import Delivery
 from vosship.documents import Renderer
 from vosship.errors import Exit, FatalError, VosshipError
 from vosship.pipeline import Pipeline
-from vosship.plugin import Notices, Opens, Processor, Until
+from vosship.plugin import Hindered, Notices, Opens, Processor, Until
 from vosship.revival import Answer, Request, Revival
-from vosship.running import RunningPipeline
+from vosship.running import RunningPipeline, cannot_read
 from vosship.state import State
 from vosship.watch import Watch
 
 log = logging.getLogger("vosship.daemon")
-
-STOP_GIVE_UP_S = 0.0
-"""Once stopping, an output that does not answer is not waited for: what is unsettled is sent again next time."""
-
 
 KEEP_EVERY_S = 5.0
 """How often what processors noticed is written down for `status`; chosen: a small file each time, soon enough to follow."""
@@ -121,7 +117,7 @@ class Daemon:
         if self._until == "now":
             return []
         revivals = [Revival(running.pipeline, running.delivery, state, self._now).run() for running in self._running]
-        return [*revivals, _keeping_notices(chains), Watch(self._application, state, self._running).run()]
+        return [*revivals, self._keeping(chains), Watch(self._application, state, self._running).run()]
 
     def _build(self, name: str, entry: Any, output: Any, state: State, processors: Sequence[Processor]) -> RunningPipeline:
         application = self._application
@@ -171,37 +167,57 @@ class Daemon:
     def _on_signal(self) -> None:
         if self._stopping.is_set():
             log.warning("second signal, leaving at once")
-            leave_at_once()
+            leave_at_once(self._stopped())
         log.info("stopping", extra={"drain_s": self._application.config.drain_s})
         self._stopping.set()
 
     async def _stop_when_told(self) -> None:
         await self._stopping.wait()
         for running in self._running:
-            running.stopping = True
-            running.delivery.give_up_after(STOP_GIVE_UP_S)
-            running.stop_reading()
+            running.stop()
         await asyncio.sleep(self._application.config.drain_s)
         log.warning("drain limit reached, leaving; what is unsettled is sent again next time")
-        leave_at_once()
+        leave_at_once(self._stopped())
+
+    def _stopped(self) -> Exit:
+        """What a stop at this moment means: nothing to an agent, but `--once` has not done what it was asked for."""
+        return Exit.DONE if self._until == "forever" else Exit.CANNOT_JUDGE
 
     def _verdict(self) -> Exit:
         counts: Counter[str] = Counter()
         for running in self._running:
             counts += running.counts
             log.info("pipeline ended", extra={"pipeline": running.name, **running.counts})
-        if self._stopping.is_set():
+        if self._stopping.is_set() and self._until == "forever":
             return Exit.DONE
-        failures = [running.failure for running in self._running if running.failure]
+        failures = [running.failure for running in self._running if running.failure and not running.cut_off]
         if failures:
             raise _joined(failures)
-        return Exit.ANSWER_IS_NO if counts["dead"] or counts["lost_bytes"] else Exit.DONE
+        left_out = self._say_what_is_left_out()  # in any case: what follows may be a worse answer
+        if counts["dead"] or counts["lost_bytes"]:
+            return Exit.ANSWER_IS_NO
+        return Exit.CANNOT_JUDGE if left_out else Exit.DONE
+
+    def _say_what_is_left_out(self) -> bool:
+        """Log what `--once` did not read, if anything."""
+        said = False
+        for running in self._running:
+            if running.cut_off:
+                log.error("stopped before everything there was read", extra={"pipeline": running.name})
+                said = True
+            if paths := _unreadable(running):
+                log.error("not everything there was read", extra={"pipeline": running.name, "reason": cannot_read(paths)})
+                said = True
+        return said
+
+    async def _keeping(self, chains: Mapping[str, Sequence[Processor]]) -> None:
+        while True:
+            await asyncio.sleep(KEEP_EVERY_S)
+            _keep_notices(chains)
 
 
-async def _keeping_notices(chains: Mapping[str, Sequence[Processor]]) -> None:
-    while True:
-        await asyncio.sleep(KEEP_EVERY_S)
-        _keep_notices(chains)
+def _unreadable(running: RunningPipeline) -> Mapping[str, str]:
+    return running.source.unreadable() if isinstance(running.source, Hindered) else {}
 
 
 def _keep_notices(chains: Mapping[str, Sequence[Processor]]) -> None:
@@ -211,13 +227,13 @@ def _keep_notices(chains: Mapping[str, Sequence[Processor]]) -> None:
                 processor.keep()
 
 
-def leave_at_once() -> None:
+def leave_at_once(code: Exit) -> None:
     """End the process without waiting for threads: a blocked send would hold the exit up for its whole time-out.
 
     The state needs no closing: a committed settle is on the disk, and an open transaction is rolled back.
     """
     logging.shutdown()
-    os._exit(0)
+    os._exit(code)
 
 
 def _first(group: BaseExceptionGroup[VosshipError]) -> VosshipError:

@@ -83,7 +83,6 @@ class Input(Protocol):
         Gone follows a stream's last block. Cancelling the iterator is the way to stop it; nothing is saved here:
         only `settle` moves a position.
         """
-        ...
 
 
 class Processor(Protocol):
@@ -135,7 +134,6 @@ class Writes(Protocol):
 
         Members may be appended to `more`, each behind a comma. What a later processor reads is set in `fields`, or left in `notes`.
         """
-        ...
 
 
 class LineEncoder(Protocol):
@@ -143,7 +141,6 @@ class LineEncoder(Protocol):
 
     def ready(self, block: Block, lines: Sequence[bytes]) -> bool:
         """Asked once a block, before its first slice: whether any of its lines may be regular."""
-        ...
 
     def encode(self, records: Sequence[Record]) -> Sequence[Record]:
         """Set `json`, `day` and `at` of each record that is regular, and return the others, in order, for the chain.
@@ -151,7 +148,6 @@ class LineEncoder(Protocol):
         The records are fresh, and some of that block. What is set must equal, member for member, what the chain would give:
         `json`, `more` and, besides, what is left in `fields`.
         """
-        ...
 
 
 @runtime_checkable
@@ -160,7 +156,6 @@ class Encodes(Protocol):
 
     def encoder(self, following: Sequence[Processor]) -> LineEncoder | None:
         """An encoder for exactly this chain, or None when there is none."""
-        ...
 
 
 class DocumentOutput(Protocol):
@@ -216,11 +211,9 @@ class SetsUp(Protocol):
 
     def artefacts(self) -> Mapping[str, Any]:
         """What would be installed, by name, as JSON-able bodies (`setup --print`)."""
-        ...
 
     def setup(self) -> Iterator[str]:
         """Install or bring up to date; yields a line for each thing done or found unchanged."""
-        ...
 
 
 @runtime_checkable
@@ -229,7 +222,6 @@ class Searches(Protocol):
 
     def search(self, query: Query) -> Iterator[Hit]:
         """Hits newest first (`@timestamp`, then file and offset), at most `query.limit`."""
-        ...
 
     def stats(self, query: StatsQuery) -> list[Row]: ...
 
@@ -240,7 +232,6 @@ class Settled(Protocol):
 
     def settled(self, pipeline: str, positions: Known) -> None:
         """Called after each settle with the streams that moved (or are gone), and once at the start with every known position."""
-        ...
 
 
 @runtime_checkable
@@ -270,7 +261,6 @@ class Loads(Protocol):
 
     def load(self) -> None:
         """Read it all, once, before the first record. Raises ConfigError: nothing is started, and `check` answers no."""
-        ...
 
 
 SHOWN = 10
@@ -298,11 +288,9 @@ class Notices(Protocol):
 
     def keep(self) -> None:
         """Write down what was noticed so far. The agent asks for it now and then and at its end; nobody else's records count."""
-        ...
 
     def notices(self) -> Iterator[Notice]:
         """Asked of an instance in a process of its own that saw no record and was perhaps not loaded; raises nothing."""
-        ...
 
 
 class StreamSize(msgspec.Struct, frozen=True):
@@ -344,7 +332,14 @@ class Attends(Protocol):
 
     def attendance(self) -> Attendance | None:
         """What the spool shows, whoever may be writing it; None when there never was a sign of life."""
-        ...
+
+
+@runtime_checkable
+class Hindered(Protocol):
+    """An input that knows what it is kept from reading: a directory that is missing, a file without a right."""
+
+    def unreadable(self) -> Mapping[str, str]:
+        """By path what the system said, as of the last look; once reading has ended, what was left out. Asked at any time."""
 
 
 @runtime_checkable
@@ -353,7 +348,6 @@ class Narrows(Protocol):
 
     def narrowed(self, streams: Collection[str]) -> Input:
         """An instance that reads only these streams (named as `survey` names them) and changes nothing anywhere."""
-        ...
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vosship.config import OutputCommon
@@ -32,6 +32,13 @@ DEAD_FULL_RETRY_S = 5.0
 
 RATE_EVERY_S = 10.0
 """Chosen: how often the measured drain rate is written down for the forecast."""
+
+
+STOP_GIVE_UP_S = 0.0
+"""Once stopping, an output that does not answer is not waited for: what is unsettled is sent again next time."""
+
+SHOWN_PATHS = 3
+"""Chosen: unreadable paths that fit one line."""
 
 
 class BlockQueue:
@@ -92,6 +99,13 @@ def _weight(item: Block | Gone) -> int:
     return len(item.data) + ITEM_BYTES if isinstance(item, Block) else ITEM_BYTES
 
 
+def cannot_read(paths: Mapping[str, str]) -> str:
+    """What an input cannot read, in a sentence with what to do."""
+    shown = ", ".join(f"{path}: {why}" for path, why in sorted(paths.items())[:SHOWN_PATHS])
+    more = f" and {len(paths) - SHOWN_PATHS} more" if len(paths) > SHOWN_PATHS else ""
+    return f"cannot read {shown}{more} (`vosship check`, as the agent's user, names what is missing)"
+
+
 class RunningPipeline:
     """The tasks of one pipeline and what they have done in this run (`counts`)."""
 
@@ -115,6 +129,8 @@ class RunningPipeline:
         self.counts: Counter[str] = Counter()
         self.failure: VosshipError | None = None
         self.stopping = False
+        self.cut_off = False
+        """A stop came before everything was read and settled."""
         self.finished = asyncio.Event()
         self._state = state
         self._common = common
@@ -142,6 +158,13 @@ class RunningPipeline:
             self._tasks[0].cancel()
         self._queue.end(drop=True)
 
+    def stop(self) -> None:
+        """Somebody said so: from now on nobody waits for an output that does not answer."""
+        self.stopping = True
+        self.cut_off = self.failure is None and not self._queue.exhausted
+        self.delivery.give_up_after(STOP_GIVE_UP_S)
+        self.stop_reading()
+
     def tell(self, doing: Doing, reason: str) -> None:
         """Note what the pipeline is doing, for `status`."""
         self._state.tell(self.name, doing, reason, self._now())
@@ -156,6 +179,7 @@ class RunningPipeline:
         if self.failure is None:
             self.failure = error
             if self.stopping:  # told to stop, so nobody waits for an output that does not answer
+                self.cut_off = True
                 log.warning(
                     "stopped with documents unsettled, sent again next time", extra={"pipeline": self.name, "reason": str(error)}
                 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import glob
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 from zoneinfo import ZoneInfo
@@ -61,6 +61,7 @@ class Files:
         self._zone = ZoneInfo(context.timezone)
         self._patterns = [pattern(path, context.base_dir) for path in options.paths]
         self._rescue = self._make_rescue()
+        self._unreadable: dict[object, Mapping[str, str]] = {}  # of each `read`
 
     def _make_rescue(self) -> Rescue | None:
         if self.options.rescue_dir is None:
@@ -96,20 +97,21 @@ class Files:
         rescued in an outage too. Closing the iterator gives back every descriptor.
         """
         loop = asyncio.get_running_loop()
-        walk = self.walk(known, until)
+        walk, reader = self.walk(known, until), object()
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"files-{self.context.name}")
         hint, looked = asyncio.Event(), asyncio.Event()
         watch = Watch(lambda: loop.call_soon_threadsafe(hint.set), self.context.log) if self.options.watch else None
         looking: asyncio.Task[None] | None = None
         try:
-            await loop.run_in_executor(thread, walk.look)
-            looking = loop.create_task(self._look(walk, thread, watch, hint, looked))
+            self._unreadable[reader] = await loop.run_in_executor(thread, _look, walk)
+            looking = loop.create_task(self._look(walk, reader, thread, watch, hint, looked))
             looking.add_done_callback(lambda _: looked.set())
             while True:
                 item = await loop.run_in_executor(thread, walk.advance)
                 if not isinstance(item, Pause):
                     yield item
                 elif item is Pause.END:
+                    self._unreadable[reader] = await loop.run_in_executor(thread, walk.unreadable)
                     if until == "now":
                         return
                     await looked.wait()
@@ -125,7 +127,13 @@ class Files:
             thread.shutdown(wait=False)
 
     async def _look(
-        self, walk: Walk, thread: ThreadPoolExecutor, watch: Watch | None, hint: asyncio.Event, looked: asyncio.Event
+        self,
+        walk: Walk,
+        reader: object,
+        thread: ThreadPoolExecutor,
+        watch: Watch | None,
+        hint: asyncio.Event,
+        looked: asyncio.Event,
     ) -> None:
         loop = asyncio.get_running_loop()
         while True:
@@ -133,8 +141,12 @@ class Files:
                 await loop.run_in_executor(thread, watch.follow, walk.folders())
             await self._wait(hint, self.options.poll_s)
             hint.clear()
-            await loop.run_in_executor(thread, walk.look)
+            self._unreadable[reader] = await loop.run_in_executor(thread, _look, walk)
             looked.set()
+
+    def unreadable(self) -> Mapping[str, str]:
+        """See `Hindered`: what any of its readers could not read."""
+        return {path: why for found in self._unreadable.values() for path, why in found.items()}
 
     def narrowed(self, streams: Collection[str]) -> Files:
         """See `Narrows`: those files and their `.gz` copies; nothing is rescued, held or watched."""
@@ -170,6 +182,11 @@ class Files:
     def check(self) -> Iterator[Remark]:
         """See `Checks`."""
         return examine(self.options, self._patterns, self._zone, self.context, self.family)
+
+
+def _look(walk: Walk) -> Mapping[str, str]:
+    walk.look()
+    return walk.unreadable()
 
 
 def _plain_size(entry: Entry, offset: int) -> int:

@@ -48,6 +48,12 @@ class Walk:
         """The next thing to hand over; AGAIN when a bounded piece of work gave nothing yet, END when nothing is pending."""
         return self._reading.advance()
 
+    def unreadable(self) -> dict[str, str]:
+        """Directories, and files with something unread, that cannot be read now: by path what the system said."""
+        tracks, blocked = self._roster.tracks, self._roster.access.blocked
+        files = {name: why for name, why in blocked.items() if name in tracks and not (tracks[name].gone or tracks[name].caught_up)}
+        return {**self._directory.problems, **files}
+
     def folders(self) -> list[str]:
         """The folders that can be watched now."""
         return self._directory.folders()

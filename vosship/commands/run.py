@@ -15,7 +15,11 @@ Examples:
   vosship run --once                            ship what is there now, then end""",
 )
 @config_option
-@click.option("--once", is_flag=True, help="Ship what is there now, then end; exit 3 when lines were set aside or lost.")
+@click.option(
+    "--once",
+    is_flag=True,
+    help="Ship what is there now, then end: 3 when lines were set aside or lost, else 4 when something could not be read.",
+)
 @click.option(
     "--rebuild-state", is_flag=True, help="Put the state aside and read everything again; ids keep that from doubling anything."
 )
