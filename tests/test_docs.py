@@ -78,7 +78,7 @@ def test_every_metric_is_described():
     """Each metric has a sentence and a name with its unit or `_total`."""
     for metric in telemetry.METRICS:
         assert metric.description.endswith("."), metric.name
-        assert metric.name.endswith(("_total", "_bytes", "_seconds", "_ratio", "_to_loss")), metric.name
+        assert metric.name.endswith(("_total", "_bytes", "_seconds", "_ratio", "_to_loss", "_paths")), metric.name
 
 
 def test_every_error_says_what_the_catcher_does():

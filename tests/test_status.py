@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash_parts import agent, configure, pipeline_status, wait_for
+from tests.nodes import free_port
 from vosship import cli
 from vosship.application import Application
 from vosship.commands.status import judge
@@ -17,7 +19,7 @@ def test_a_servers_words_do_not_break_the_one_line() -> None:
     """A proxy's page has line breaks, and a bar would begin the performance data."""
     page = "refused with 502: <html>\n<body>a | b\n</body></html>"
     for state, wanted in (("halted", 2), ("waiting", 1)):
-        code, line = judge([PipelineStatus(name="cdr>search", state=state, reason=page)])
+        code, line = judge([PipelineStatus(name="cdr>search", state=state, reason=page)], time.time())
         assert code == wanted
         assert line.endswith("refused with 502: <html> <body>a / b </body></html> | unread=0B dead=0 lost=0B")
 
@@ -102,3 +104,42 @@ def test_a_file_left_alone_for_its_age_waits_for_nobody(tmp_path: Path) -> None:
     assert status.complete_until is not None
     assert status.complete_until[:10].replace("-", "") == today
     assert [file.done for file in status.files] == [True, True, True, False]
+
+
+def test_an_agent_whose_directory_vanished_is_not_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It waits, `status` says for what and since when; after an hour without any forecast somebody is called."""
+    (tmp_path / "cdr").mkdir()
+    config = configure(tmp_path, {"type": "sqlite"}, files={"rescan_s": 1})
+    running = agent(config)
+    try:
+        wait_for(lambda: pipeline_status(config)["state"] == "running", "the agent runs")
+        (tmp_path / "cdr").rename(tmp_path / "elsewhere")
+        status = wait_for(lambda: (seen := pipeline_status(config))["state"] == "waiting" and seen, "the agent waits")
+        assert status["reason"].startswith(f"cannot read {tmp_path}/cdr: missing (")
+        assert cli.run(["status", "--nagios", "-c", str(config)]) == 1
+        assert f"cdr>out waiting since {status['since']}: cannot read {tmp_path}/cdr: missing" in capsys.readouterr().out
+        account = read_status(Application.load(str(config)))
+        assert judge(account, time.time() + 3600)[0] == 2
+        assert cli.run(["status", "-c", str(config)]) == 0
+        assert f"waiting since {status['since']}: cannot read" in capsys.readouterr().out
+        (tmp_path / "elsewhere").rename(tmp_path / "cdr")
+        wait_for(lambda: pipeline_status(config)["state"] == "running", "the agent goes on")
+        assert cli.run(["status", "--nagios", "-c", str(config)]) == 0
+    finally:
+        assert running.stop() == 0
+
+
+def test_waiting_began_once(tmp_path: Path) -> None:
+    """Each attempt in an outage is told anew; since when the output is away stays what it was."""
+    (tmp_path / "cdr").mkdir()
+    line = "1|2|2026-04-26 00:10:00|2026-04-26 00:10:00|0|486|1|a|b|10.0.0.1|10.0.0.2|1|2|1|2|0|1|9|9\n"
+    (tmp_path / "cdr" / "2026042600.txt").write_text(line, encoding="utf-8")
+    output = {"type": "opensearch", "hosts": [f"http://127.0.0.1:{free_port()}"], "retry_max_s": 0.5, "batch_age_s": 0.1}
+    config = configure(tmp_path, output)
+    running = agent(config)
+    try:
+        since = wait_for(lambda: (seen := pipeline_status(config))["state"] == "waiting" and seen["since"], "the agent waits")
+        time.sleep(2)  # several attempts
+        assert pipeline_status(config)["since"] == since
+    finally:
+        assert running.stop() == 0

@@ -30,7 +30,8 @@ from vosship.watch import Watch
 log = logging.getLogger("vosship.daemon")
 
 KEEP_EVERY_S = 5.0
-"""How often what processors noticed is written down for `status`; chosen: a small file each time, soon enough to follow."""
+"""How often what processors noticed, and what inputs cannot read, is written down for `status`; chosen: a small file each time,
+soon enough to follow."""
 
 
 class Daemon:
@@ -212,6 +213,10 @@ class Daemon:
 
     async def _keeping(self, chains: Mapping[str, Sequence[Processor]]) -> None:
         while True:
+            for running in self._running:
+                paths = _unreadable(running)
+                running.tell_unreadable(paths)
+                self._application.telemetry.set("vosship_unreadable_paths", len(paths), pipeline=running.name)
             await asyncio.sleep(KEEP_EVERY_S)
             _keep_notices(chains)
 

@@ -86,6 +86,11 @@ class PipelineStatus(msgspec.Struct, kw_only=True):
         """`complete_until` in epoch seconds."""
         return datetime.fromisoformat(self.complete_until).timestamp() if self.complete_until else None
 
+    @property
+    def since_s(self) -> float | None:
+        """`since` in epoch seconds."""
+        return datetime.fromisoformat(self.since).timestamp() if self.since else None
+
 
 class _Row(msgspec.Struct):
     """A generation's row of the state."""
@@ -196,8 +201,8 @@ def _waiting_since(status: PipelineStatus, oldest: StreamSize, rows: Sequence[_R
     """Since when the oldest unread byte has been there, as far as it is known; of the live file while all is well: just now."""
     if not oldest.newest:
         return oldest.modified_at
-    if status.state in ("waiting", "halted") and status.since:
-        return datetime.fromisoformat(status.since).timestamp()
+    if status.state in ("waiting", "halted") and status.since_s is not None:
+        return status.since_s
     if status.state == "stopped":
         return max((row.last_at for row in rows if row.stream.name == oldest.stream.name), default=0) or oldest.modified_at
     return now

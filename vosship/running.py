@@ -132,6 +132,8 @@ class RunningPipeline:
         self.cut_off = False
         """A stop came before everything was read and settled."""
         self.finished = asyncio.Event()
+        self._doing: tuple[Doing, str, float] = ("stopped", "", 0.0)
+        self._unreadable = ("", 0.0)
         self._state = state
         self._common = common
         self._until: Until = until
@@ -166,8 +168,23 @@ class RunningPipeline:
         self.stop_reading()
 
     def tell(self, doing: Doing, reason: str) -> None:
-        """Note what the pipeline is doing, for `status`."""
-        self._state.tell(self.name, doing, reason, self._now())
+        """Note what the pipeline is doing, for `status`, and since when: another reason for the same is no new beginning."""
+        self._doing = (doing, reason, self._doing[2] if doing == self._doing[0] else self._now())
+        self._tell()
+
+    def tell_unreadable(self, paths: Mapping[str, str]) -> None:
+        """Note what its input cannot read: a pipeline that does nothing else wrong waits for that."""
+        reason = cannot_read(paths) if paths else ""
+        if reason != self._unreadable[0]:
+            self._unreadable = (reason, self._unreadable[1] if reason and self._unreadable[0] else self._now())
+            self._tell()
+
+    def _tell(self) -> None:
+        doing, reason, since = self._doing
+        if doing == "running" and self._unreadable[0]:
+            doing = "waiting"
+            reason, since = self._unreadable
+        self._state.tell(self.name, doing, reason, since)
 
     async def _guarded(self, step: Callable[[], Any]) -> None:
         try:

@@ -33,6 +33,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("vosship_lines_filtered_total", "counter", "Lines left out on purpose."),
     Metric("vosship_bytes_lost_total", "counter", "Bytes seen and deleted unread."),
     Metric("vosship_unread_bytes", "gauge", "Bytes seen and not yet settled."),
+    Metric("vosship_unreadable_paths", "gauge", "Directories and files that the input cannot read now."),
     Metric("vosship_lag_seconds", "gauge", "How long the oldest unread byte has waited."),
     Metric("vosship_seconds_to_loss", "gauge", "Forecast: seconds until the switch deletes something unread."),
     Metric("vosship_complete_until_seconds", "gauge", "Epoch second before which every call is settled."),

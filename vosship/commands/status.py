@@ -33,6 +33,10 @@ NAGIOS_CRITICAL_S = 3600.0
 """Chosen: an unread file that the switch deletes within the hour needs somebody now."""
 
 
+NAGIOS_WAITING_S = 3600.0
+"""Chosen: how long waiting is a WARNING where no forecast can say how long there is; a server's restart takes less."""
+
+
 @click.command(
     "status",
     epilog="\b\nExamples:\n  vosship status\n  vosship status --json | jq .pipelines[].lost_bytes\n  vosship status --nagios",
@@ -44,6 +48,8 @@ NAGIOS_CRITICAL_S = 3600.0
 @click.option("--files", "show_files", is_flag=True, help="Every file, not only those with something to say.")
 def command(config_path: str | None, as_json: bool, watch: bool, nagios: bool, show_files: bool) -> int:
     """Show, per pipeline and file, what was read, stored, set aside and lost; with or without a running agent."""
+    import time
+
     from vosship.application import Application
     from vosship.errors import VosshipError
     from vosship.ledger import as_json as shape
@@ -51,7 +57,7 @@ def command(config_path: str | None, as_json: bool, watch: bool, nagios: bool, s
 
     if nagios:
         try:
-            code, line = judge(read_status(Application.load(config_path)))
+            code, line = judge(read_status(Application.load(config_path)), time.time())
         except (VosshipError, OSError) as error:
             code, line = 3, f"UNKNOWN - {_one_line(str(error))}"
         click.echo(f"VOSSHIP {line}")
@@ -65,8 +71,6 @@ def command(config_path: str | None, as_json: bool, watch: bool, nagios: bool, s
     if not watch:
         _show(application, read_status(application), show_files)
         return 0
-    import time
-
     with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
         while True:
             click.clear()
@@ -75,14 +79,16 @@ def command(config_path: str | None, as_json: bool, watch: bool, nagios: bool, s
     return 0
 
 
-def judge(pipelines: Sequence[PipelineStatus]) -> tuple[int, str]:
+def judge(pipelines: Sequence[PipelineStatus], now: float) -> tuple[int, str]:
     """The monitoring plug-in's code (0 OK, 1 WARNING, 2 CRITICAL) and its one line with performance data."""
-    bad, odd = [], []
+    bad: list[str] = []
+    odd: list[str] = []
     for each in pipelines:
         if each.state in ("halted", "stopped"):
             bad.append(f"{each.name} {each.state} {each.reason}".rstrip())
         elif each.state == "waiting":
-            odd.append(f"{each.name} waiting: {each.reason}")
+            blind = each.forecast is None and each.since_s is not None and now - each.since_s >= NAGIOS_WAITING_S
+            (bad if blind else odd).append(f"{each.name} waiting since {each.since}: {each.reason}")
         if each.seconds_to_loss is not None:
             text = f"{each.name} loses unread lines in {each.seconds_to_loss:.0f} s"
             if each.seconds_to_loss < NAGIOS_WARNING_S:
