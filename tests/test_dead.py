@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from vosship import cli, deadletters
+from vosship import cli, daemon, deadletters
 from vosship.state import State
 
 CONFIG = "switch: s1\ntimezone: Asia/Dhaka\ndata_dir: data\ninputs: {cdr: {type: files, paths: ['cdr/*.txt']}}\n"
@@ -93,3 +94,25 @@ def test_a_request_that_an_output_holds_up_says_so(
         agent.join()
         state.close()
     assert "cdr>store is waiting: nobody answers; the agent keeps the request" in capsys.readouterr().err
+
+
+def test_an_agent_that_starts_during_a_replay_waits_for_it(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service manager takes exit 2 for good: the agent would stay down because somebody replayed dead lines."""
+    monkeypatch.setattr(daemon, "LOCK_WAIT_S", 1.0)
+    replay = State.open(file.parent / "data", work="dead replay")
+    assert cli.run(["run", "-c", str(file)]) == 1
+    said = capsys.readouterr().err
+    assert "data_dir is in use, waiting for it" in said
+    assert f"waited 1 s, and still process {os.getpid()} is using {file.parent}/data for `vosship dead replay`" in said
+    threading.Timer(0.5, replay.close).start()
+    assert cli.run(["run", "--once", "-c", str(file)]) == 0
+
+
+def test_a_second_agent_is_refused_at_once(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first one does not end by itself, so nothing would come of waiting."""
+    state = State.open(file.parent / "data")
+    assert cli.run(["run", "-c", str(file)]) == 2
+    state.close()
+    assert f"process {os.getpid()} is running on" in capsys.readouterr().err

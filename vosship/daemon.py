@@ -20,6 +20,7 @@ from vosship.application import Application
 from vosship.delivery import Delivery
 from vosship.documents import Renderer
 from vosship.errors import Exit, FatalError, VosshipError
+from vosship.lock import AGENT, HeldError
 from vosship.pipeline import Pipeline
 from vosship.plugin import Hindered, Notices, Opens, Processor, Until
 from vosship.revival import Answer, Request, Revival
@@ -32,6 +33,15 @@ log = logging.getLogger("vosship.daemon")
 KEEP_EVERY_S = 5.0
 """How often what processors noticed, and what inputs cannot read, is written down for `status`; chosen: a small file each time,
 soon enough to follow."""
+
+
+LOCK_WAIT_S = 60.0
+"""Chosen: a replay of some thousand dead lines is done by then; after it exit 1, for which a service manager starts us again."""
+
+LOCK_RETRY_S = 0.5
+"""Chosen: the start after a replay goes unnoticed."""
+
+ONCE = "run --once"
 
 
 class Daemon:
@@ -49,7 +59,7 @@ class Daemon:
         application = self._application
         # Before anything is opened or written: a table that cannot be used stops the start, not the first line.
         chains = {name: application.processors(entry) for name, entry, _ in application.pipelines()}
-        state = State.open(application.config.data_dir, rebuild=self._rebuild_state)
+        state = await self._open_state()
         opened: list[Opens] = []
         try:
             for name, entry, _ in application.pipelines():
@@ -75,11 +85,28 @@ class Daemon:
                     running.tell("stopped", "")
             state.close()
 
+    async def _open_state(self) -> State:
+        """The state. A command that holds it for a while is waited for: a service manager does not start us again for exit 2."""
+        data_dir, once = self._application.config.data_dir, self._until == "now"
+        told, until = False, time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                return State.open(data_dir, rebuild=self._rebuild_state, work=ONCE if once else AGENT)
+            except HeldError as error:
+                if error.work == AGENT or (once and error.work == ONCE):
+                    raise
+                if time.monotonic() >= until:
+                    raise FatalError(f"waited {LOCK_WAIT_S:.0f} s, and still {error.message}", hint=error.hint) from error
+                if not told:
+                    log.warning("data_dir is in use, waiting for it", extra={"reason": error.message, "at_most_s": LOCK_WAIT_S})
+                    told = True
+            await asyncio.sleep(LOCK_RETRY_S)
+
     async def revive(self, pipelines: Sequence[str], request: Request) -> Answer:
         """Without reading anything new, have dead lines of these pipelines replayed or dropped."""
         application, total = self._application, Answer()
         chains = {name: application.processors(entry) for name, entry, _ in application.pipelines() if name in pipelines}
-        state = State.open(application.config.data_dir)
+        state = State.open(application.config.data_dir, work=f"dead {request.kind}")
         opened: list[Opens] = []
         try:
             for name, entry, output in application.pipelines():

@@ -13,14 +13,30 @@ from vosship.errors import ConfigError
 
 LOCK_FILE = "agent.lock"
 
+AGENT = "run"
+"""What holds a data directory until it is stopped; whatever else holds one (`dead replay`, `run --once`) ends by itself."""
+
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "fuse.glusterfs", "ceph", "lustre", "afs", "9p"})
 """File systems on which SQLite's locks and fsync cannot be relied on (SQLite documentation, "How to corrupt", 2.1)."""
 
 
-def lock(data_dir: Path) -> int:
-    """Take `data_dir` for this process; closing the returned descriptor gives it back.
+class HeldError(ConfigError):
+    """Another process uses the data directory; `work` is what it said of itself (an older version nothing: an agent)."""
 
-    Raises ConfigError naming the process that holds it.
+    def __init__(self, data_dir: Path, process: str, work: str) -> None:
+        self.work = work
+        if work == AGENT:
+            super().__init__(f"process {process} is running on {data_dir}", hint="one agent a data_dir; stop that one first")
+        else:
+            super().__init__(
+                f"process {process} is using {data_dir} for `vosship {work}`", hint="it ends by itself; try again then"
+            )
+
+
+def lock(data_dir: Path, work: str = AGENT) -> int:
+    """Take `data_dir` for this process, and say in it what for; closing the returned descriptor gives it back.
+
+    Raises HeldError naming the process that holds it, ConfigError when it cannot be written.
     """
     try:
         fd = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -29,11 +45,11 @@ def lock(data_dir: Path) -> int:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        holder = os.pread(fd, 100, 0).decode("ascii", "replace").strip() or "unknown"
+        process, held_for = _told(fd)
         os.close(fd)
-        raise ConfigError(f"process {holder} is running on {data_dir}", hint="one agent a data_dir; stop that one first") from error
+        raise HeldError(data_dir, process, held_for) from error
     os.truncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    os.pwrite(fd, f"{os.getpid()} {work}\n".encode(), 0)
     return fd
 
 
@@ -46,12 +62,18 @@ def holder(data_dir: Path) -> int | None:
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
-        text = os.pread(fd, 100, 0).decode("ascii", "replace").strip()
-        return int(text) if text.isdigit() else 0
+        process, _ = _told(fd)
+        return int(process) if process.isdigit() else 0
     else:
         return None
     finally:
         os.close(fd)
+
+
+def _told(fd: int) -> tuple[str, str]:
+    """The holder's process id and what it does."""
+    process, _, work = os.pread(fd, 100, 0).decode("ascii", "replace").strip().partition(" ")
+    return process or "unknown", work or AGENT
 
 
 def refuse_network(data_dir: Path) -> None:

@@ -23,7 +23,7 @@ import msgspec
 
 from vosship.errors import ConfigError, FatalError
 from vosship.events import Dead, Gone, Position, Stream
-from vosship.lock import lock, refuse_network
+from vosship.lock import AGENT, lock, refuse_network
 from vosship.pipeline import Prepared
 
 T = TypeVar("T")
@@ -113,11 +113,11 @@ class State:
         opened.result()
 
     @classmethod
-    def open(cls, data_dir: Path, *, rebuild: bool = False) -> State:
+    def open(cls, data_dir: Path, *, rebuild: bool = False, work: str = AGENT) -> State:
         """Open the state below `data_dir`, making it when absent.
 
-        Raises ConfigError when another agent holds it or the file system cannot be trusted; FatalError when the state
-        is damaged or from a newer version. With `rebuild` a damaged state is put aside and everything is read again:
+        Raises HeldError when another process holds it, ConfigError when the file system cannot be trusted; FatalError
+        when the state is damaged or from a newer version. With `rebuild` a damaged state is put aside and everything is read again:
         ids make that harmless.
         """
         try:
@@ -125,7 +125,7 @@ class State:
         except OSError as error:
             raise ConfigError(f"cannot make {data_dir}: {error.strerror}", path="data_dir") from error
         refuse_network(data_dir)
-        lock_fd = lock(data_dir)
+        lock_fd = lock(data_dir, work)
         path = data_dir / STATE_FILE
         try:
             if rebuild and path.exists():
