@@ -12,7 +12,9 @@ from tests.nodes import free_port
 from vosship import cli
 from vosship.application import Application
 from vosship.commands.status import judge
+from vosship.events import Gone, Stream
 from vosship.ledger import PipelineStatus, read_status
+from vosship.state import State
 
 
 def test_a_servers_words_do_not_break_the_one_line() -> None:
@@ -104,6 +106,36 @@ def test_a_file_left_alone_for_its_age_waits_for_nobody(tmp_path: Path) -> None:
     assert status.complete_until is not None
     assert status.complete_until[:10].replace("-", "") == today
     assert [file.done for file in status.files] == [True, True, True, False]
+
+
+def test_a_loss_calls_for_a_day_and_is_told_after(tmp_path: Path) -> None:
+    """Nobody can mend it: a line that never clears is soon looked at by nobody. A gap may be an hour without calls: a warning."""
+    folder = tmp_path / "cdr"
+    folder.mkdir()
+    line = "1|2|2026-04-26 {0}:10:00|2026-04-26 {0}:10:00|0|486|1|a|b|10.0.0.1|10.0.0.2|1|2|1|2|0|1|9|9\n"
+    for hour in ("00", "01", "02", "03", "04", "06", "07"):
+        (folder / f"20260426{hour}.txt").write_text(line.format(hour), encoding="utf-8")
+    config = configure(tmp_path, {"type": "sqlite"})
+    assert cli.run(["run", "--once", "-c", str(config)]) == 0
+    account = read_status(Application.load(str(config)))
+    account[0].state = "running"
+    now = time.time()
+    assert judge(account, now) == (1, "WARNING - cdr>out 1 gap (vosship status) | unread=0B dead=0 lost=0B")
+    told = "OK - 1 pipelines, 7 calls in the index; before the last day: cdr>out 1 gap (vosship status) | unread=0B dead=0 lost=0B"
+    assert judge(account, now + 86_401) == (0, told)
+    state, path = State.open(tmp_path / "data"), str(folder / "2026042608.txt")
+    state.settle("cdr>out", [], [Gone(Stream(path, "2026042608.txt", path), 90, 8, "deleted unread")], now).result()
+    state.close()
+    account = read_status(Application.load(str(config)))
+    account[0].state = "running"
+    assert judge(account, now + 1)[1].startswith("CRITICAL - cdr>out lost 8 bytes and 1 gap (vosship status) |")
+    assert judge(account, now + 86_401)[1].startswith("OK - ")
+
+
+def test_bytes_lost_and_not_yet_entered_are_recent() -> None:
+    """They are entered when the output answers again; the call must not wait for that."""
+    status = PipelineStatus(name="cdr>out", state="running", lost_bytes=50)
+    assert judge([status], time.time())[0] == 2
 
 
 def test_an_agent_whose_directory_vanished_is_not_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,6 +57,11 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     at: str
 
+    @property
+    def at_s(self) -> float:
+        """`at` in epoch seconds."""
+        return datetime.fromisoformat(self.at).timestamp()
+
 
 class PipelineStatus(msgspec.Struct, kw_only=True):
     """One pipeline's account. `files` are oldest first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -32,6 +32,9 @@ NAGIOS_WARNING_S = 86400.0
 NAGIOS_CRITICAL_S = 3600.0
 """Chosen: an unread file that the switch deletes within the hour needs somebody now."""
 
+
+NAGIOS_RECENT_S = 86400.0
+"""Chosen: a loss or gap cannot be mended, so it calls for a day, which every shift and every daily mail sees, and is told after."""
 
 NAGIOS_WAITING_S = 3600.0
 """Chosen: how long waiting is a WARNING where no forecast can say how long there is; a server's restart takes less."""
@@ -83,6 +86,7 @@ def judge(pipelines: Sequence[PipelineStatus], now: float) -> tuple[int, str]:
     """The monitoring plug-in's code (0 OK, 1 WARNING, 2 CRITICAL) and its one line with performance data."""
     bad: list[str] = []
     odd: list[str] = []
+    past: list[str] = []
     for each in pipelines:
         if each.state in ("halted", "stopped"):
             bad.append(f"{each.name} {each.state} {each.reason}".rstrip())
@@ -93,21 +97,48 @@ def judge(pipelines: Sequence[PipelineStatus], now: float) -> tuple[int, str]:
             text = f"{each.name} loses unread lines in {each.seconds_to_loss:.0f} s"
             if each.seconds_to_loss < NAGIOS_WARNING_S:
                 (bad if each.seconds_to_loss < NAGIOS_CRITICAL_S else odd).append(text)
-        if each.lost_bytes:
-            odd.append(f"{each.name} lost {each.lost_bytes} bytes")
         if each.dead:
             odd.append(f"{each.name} {each.dead} dead lines")
+        recent, earlier = _missing(each, now)
+        if recent.bytes:
+            bad.append(f"{each.name} {recent}")
+        elif recent:
+            odd.append(f"{each.name} {recent}")
+        if earlier:
+            past.append(f"{each.name} {earlier}")
     unread, dead = sum(each.unread_bytes for each in pipelines), sum(each.dead for each in pipelines)
     lost = sum(each.lost_bytes for each in pipelines)
     figures = f"| unread={unread}B dead={dead} lost={lost}B"
-    if bad:
-        return 2, f"CRITICAL - {_one_line('; '.join(bad + odd))} {figures}"
-    if odd:
-        return 1, f"WARNING - {_one_line('; '.join(odd))} {figures}"
-    return (
-        0,
-        f"OK - {len(pipelines)} pipelines, {sum(each.stored + each.duplicate for each in pipelines)} calls in the index {figures}",
-    )
+    before = f"; before the last day: {', '.join(past)}" if past else ""
+    if bad or odd:
+        code, word = (2, "CRITICAL") if bad else (1, "WARNING")
+        return code, f"{word} - {_one_line('; '.join(bad + odd) + before)} {figures}"
+    calls = sum(each.stored + each.duplicate for each in pipelines)
+    return 0, f"OK - {len(pipelines)} pipelines, {calls} calls in the index{_one_line(before)} {figures}"
+
+
+class _Missing(NamedTuple):
+    """What is not there and cannot be had: bytes seen and deleted unread, and gaps."""
+
+    bytes: int = 0
+    gaps: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.bytes or self.gaps)
+
+    def __str__(self) -> str:
+        gaps = f"{self.gaps} gap{'s' * (self.gaps > 1)} (vosship status)" if self.gaps else ""
+        return " and ".join(part for part in (f"lost {self.bytes} bytes" if self.bytes else "", gaps) if part)
+
+
+def _missing(status: PipelineStatus, now: float) -> tuple[_Missing, _Missing]:
+    """What came to be missing within NAGIOS_RECENT_S, and before; what is not entered yet (an output is away) is recent."""
+    parts: list[_Missing] = []
+    for wanted in (True, False):
+        losses = [loss for loss in status.losses if (now - loss.at_s < NAGIOS_RECENT_S) is wanted]
+        parts.append(_Missing(sum(loss.bytes for loss in losses), sum(loss.never_seen for loss in losses)))
+    recent, earlier = parts
+    return recent._replace(bytes=max(recent.bytes, status.lost_bytes - earlier.bytes)), earlier
 
 
 def _one_line(text: str) -> str:
