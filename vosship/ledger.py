@@ -136,9 +136,7 @@ class reading:  # noqa: N801  used as a function: `with reading(path) as db`
         try:
             if not self._path.exists():
                 return None
-            self._db = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
-            self._db.execute("PRAGMA busy_timeout = 5000")
-            self._db.execute("BEGIN")
+            self._db = self._open()
             if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 self._db.close()
                 self._db = None
@@ -148,11 +146,32 @@ class reading:  # noqa: N801  used as a function: `with reading(path) as db`
             raise _unreadable(self._path, error) from error
         return self._db
 
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return _begun(self._path, "mode=ro")
+        except sqlite3.OperationalError:
+            if self._path.with_name(f"{self._path.name}-wal").exists():
+                raise
+        # Its log is folded in, and this user may not make the shared memory that reading takes: nobody writes it now.
+        return _begun(self._path, "mode=ro&immutable=1")
+
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if self._db:
             self._db.close()
         if isinstance(error, sqlite3.Error):  # damage beyond the first page shows only where it is read
             raise _unreadable(self._path, error) from error
+
+
+def _begun(path: Path, mode: str) -> sqlite3.Connection:
+    db = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
+    try:
+        db.execute("PRAGMA busy_timeout = 5000")
+        db.execute("BEGIN")
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
 
 
 def _unreadable(path: Path, error: sqlite3.Error | OSError) -> FatalError:

@@ -13,6 +13,9 @@ from vosship.errors import ConfigError
 
 LOCK_FILE = "agent.lock"
 
+DIRECTORY_MODE = 0o750
+"""Of a data directory that we make: calls lie in it, and of dead lines what privacy rules hide. As the manual makes it."""
+
 AGENT = "run"
 """What holds a data directory until it is stopped; whatever else holds one (`dead replay`, `run --once`) ends by itself."""
 
@@ -38,10 +41,12 @@ def lock(data_dir: Path, work: str = AGENT) -> int:
 
     Raises HeldError naming the process that holds it, ConfigError when it cannot be written.
     """
+    path = data_dir / LOCK_FILE
     try:
-        fd = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise ConfigError(f"cannot write below {data_dir}: {error.strerror}", path="data_dir") from error
+        hint = "run as the agent's user, who must own everything below data_dir" if isinstance(error, PermissionError) else ""
+        raise ConfigError(f"cannot write {path}: {error.strerror}", path="data_dir", hint=hint) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -23,7 +23,7 @@ import msgspec
 
 from vosship.errors import ConfigError, FatalError
 from vosship.events import Dead, Gone, Position, Stream
-from vosship.lock import AGENT, lock, refuse_network
+from vosship.lock import AGENT, DIRECTORY_MODE, lock, refuse_network
 from vosship.pipeline import Prepared
 
 T = TypeVar("T")
@@ -121,7 +121,7 @@ class State:
         ids make that harmless.
         """
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
+            data_dir.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"cannot make {data_dir}: {error.strerror}", path="data_dir") from error
         refuse_network(data_dir)

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from datasette.database import Database, connections
 
+from vosship.errors import HaltedError
 from vosship_browse import functions, views
 
 T = TypeVar("T")
@@ -55,9 +56,18 @@ DAY_FILE = re.compile(r"(?P<index>.+-(?P<day>\d{4}\.\d{2}\.\d{2}))\.sqlite")
 
 
 def day_files(directory: Path, until: str = "") -> list[tuple[str, Path]]:
-    """(day, file) of the newest days, at most DAYS_LIMIT, newest first; `until` is the last day wanted, `2026-04-26`."""
+    """(day, file) of the newest days, at most DAYS_LIMIT, newest first; `until` is the last day wanted, `2026-04-26`.
+
+    None where there is no store yet. Raises HaltedError for one that this user may not list.
+    """
     found = []
-    for path in directory.iterdir() if directory.is_dir() else ():
+    try:
+        paths = list(directory.iterdir())
+    except FileNotFoundError:
+        paths = []
+    except OSError as error:
+        raise HaltedError(f"{directory} cannot be listed: {error.strerror}", hint="run as the agent's user") from error
+    for path in paths:
         match = DAY_FILE.fullmatch(path.name)
         day = match["day"].replace(".", "-") if match else ""
         if match and (not until or day <= until):

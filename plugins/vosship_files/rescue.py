@@ -132,7 +132,7 @@ class Rescue:
         return self._keep_files - newer <= max(self._last_files, self._keep_files // 10)
 
     def _keep(self, entry: Entry) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(0o750, parents=True, exist_ok=True)  # the switch's own file may be closed to others
         target = str(self.path / f"{_short(entry.folder)}-{entry.device}-{entry.inode}-{Path(entry.path).name}")
         try:
             if not Path(target).exists():

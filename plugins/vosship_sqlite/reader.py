@@ -177,7 +177,7 @@ def day_files(directory: Path, query: Query) -> list[tuple[int, Path]]:
     file: their chunks say so without being read.
     """
     found = []
-    for path in directory.iterdir() if directory.is_dir() else ():
+    for path in listed(directory):
         match = _NAME.fullmatch(path.name)
         if match is None:
             continue
@@ -190,6 +190,16 @@ def day_files(directory: Path, query: Query) -> list[tuple[int, Path]]:
         if query.time != "stop" or (last > query.from_ms and first < query.to_ms):
             found.append((last, path))
     return sorted(found, reverse=True)
+
+
+def listed(directory: Path) -> list[Path]:
+    """What lies in the store; nothing where there is none yet. Raises HaltedError for one that this user may not list."""
+    try:
+        return list(directory.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise HaltedError(f"{directory} cannot be listed: {error.strerror}", hint="run as the agent's user") from error
 
 
 def _ms(moment: datetime) -> int:

@@ -45,12 +45,14 @@ def command(config_path: str | None, port: int, no_open: bool, until: str, outpu
     except ValueError as error:
         raise ConfigError(f"{until!r} is no date", path="--until", hint="for instance 2026-04-26") from error
     try:
+        from vosship_browse.days import day_files
         from vosship_browse.pages import Site
         from vosship_browse.server import serve
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error.name} is not installed", hint="pip install 'vosship[browse]'") from error
     application = Application.load(config_path)
     store = _store(application, output)
+    day_files(store.directory)  # one that may not be listed is said here, not on every page
     zone = check_timezone(application.config.timezone, "timezone")
     site = Site(application.config.switch, zone, store.directory, store, until)
 
