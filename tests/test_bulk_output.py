@@ -126,6 +126,21 @@ def test_manual_setup_waits_for_the_template(cluster: Cluster, tmp_path: Path) -
     assert verdicts(send(plugin, documents(1))[0]) == ["stored"]
 
 
+@pytest.mark.parametrize(("setup", "level"), [("auto", "warn"), ("manual", "bad")])
+def test_a_missing_template_is_wrong_only_where_no_run_installs_it(
+    cluster: Cluster, tmp_path: Path, setup: str, level: str
+) -> None:
+    """On a fresh server `check` comes before the first `run`, which puts it there."""
+    missing = [
+        remark for remark in output(cluster.engine, cluster.url, tmp_path, setup=setup).check() if "is missing" in remark.text
+    ]
+    templates = [remark for remark in missing if "index template" in remark.text]
+    assert [remark.level for remark in templates] == [level] * 2
+    assert all("`vosship setup`" in remark.hint for remark in missing)
+    if setup == "auto":
+        assert "`vosship run` installs it" in templates[0].text
+
+
 def test_a_template_removed_during_a_run_halts_the_next_day_even_with_auto(cluster: Cluster, tmp_path: Path) -> None:
     """Somebody removed it on purpose: today goes on, the new day waits for `vosship setup`, nothing is rejected or guessed."""
     plugin = output(cluster.engine, cluster.url, tmp_path)

@@ -60,16 +60,23 @@ class Installation:
         if not able:
             yield Remark("warn", f"{self._lacks(answer)}: days are kept until somebody deletes them")
         elif answer.status == 404:
-            yield Remark("warn", f"the lifecycle policy {POLICY} is missing", hint="run `vosship setup`")
+            yield self._missing(f"lifecycle policy {POLICY}", "warn")
         else:
             yield self._remark(f"lifecycle policy {POLICY}", self._policy_differences(answer))
         for name, body in self._templates(able):
             present = self._template(name)
             if present is None:
-                yield Remark("bad", f"the index template {name} is missing", hint="run `vosship setup`")
+                yield self._missing(f"index template {name}", "bad")
             else:
                 found = differences(_normal(body), _normal(present))
                 yield (None if found else self._outranked(name, body)) or self._remark(f"index template {name}", found)
+
+    def _missing(self, what: str, level: Literal["warn", "bad"]) -> Remark:
+        """Nothing is wrong before a run that installs it; one under way does not (see `guard`), and `check` cannot tell."""
+        if self._options.setup == "auto":
+            hint = "if an agent is running, it was removed since: run `vosship setup`"
+            return Remark("warn", f"the {what} is missing; `vosship run` installs it when it begins", hint)
+        return Remark(level, f"the {what} is missing, and with `setup: manual` no run installs it", "run `vosship setup`")
 
     def _outranked(self, name: str, body: Mapping[str, Any]) -> Remark | None:
         """Said where a new day would be made by somebody else's template of a higher priority: it would have another mapping."""
