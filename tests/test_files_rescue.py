@@ -254,3 +254,44 @@ def test_rescued_names_are_durable(
     linked, copied, named = synced
     assert (linked, named) == (str(tmp_path / "rescue"), str(memory / "rescue"))
     assert copied.endswith(".partial")
+
+
+def test_what_was_read_and_not_settled_is_kept(tmp_path: Path, memory: Path, model: DirectoryModel, clock: Clock) -> None:
+    """In an outage lines wait in memory, which a crash forgets: their file is still at risk, and so is what it grew by."""
+    files = make(tmp_path, clock, rescue_dir=str(memory / "rescue"), hold_files=0)
+    files.settled("a", {})
+    model.new_hour()
+    model.append(10)
+    reader = Reader(files)
+    reader.look()
+    reader.take()
+    model.new_hour()
+    clock.at += 31
+    reader.look()
+    assert [path.stat().st_size for path in (memory / "rescue").iterdir()] == [400]
+    with (tmp_path / "cdr" / "2026042600.txt").open("ab") as last_flush:
+        last_flush.write(b"x" * 79 + b"\n")
+    clock.at += 1
+    reader.look()
+    reader.take()
+    clock.at += 31
+    reader.look()
+    assert [path.stat().st_size for path in (memory / "rescue").iterdir()] == [480]
+    model.delete_oldest()
+    reader.restart()
+    reader.look()
+    assert sum(len(data) for _, _, data in blocks(reader.take())) == 480
+
+
+def test_what_is_kept_is_not_about_to_be_lost(tmp_path: Path, memory: Path, model: DirectoryModel, clock: Clock) -> None:
+    """`status` must not cry for a file that the switch can delete without loss; a copy that lacks something is none."""
+    for _ in range(3):
+        model.new_hour()
+        model.append(10)
+    files = make(tmp_path, clock, rescue_dir=str(memory / "rescue"))
+    Reader(files).look()
+    assert [size.kept for size in files.survey({})] == [True, True, False]
+    with (tmp_path / "cdr" / "2026042601.txt").open("ab") as last_flush:
+        last_flush.write(b"more")
+    model.delete_oldest()
+    assert [size.kept for size in files.survey({})] == [True, False, False]

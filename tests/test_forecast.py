@@ -1,5 +1,7 @@
 """The forecast of loss, by hand-worked examples."""
 
+import msgspec
+
 from vosship.events import Stream
 from vosship.forecast import foresee
 from vosship.plugin import StreamSize
@@ -68,3 +70,13 @@ def test_the_limit_is_learnt_from_deletions():
 def test_a_switch_that_has_stood_still_begins_with_its_next_file():
     """Months after the last file nothing has been deleted meanwhile: four of ten places are taken still."""
     assert forecast(hourly(4), {"/cdr/00.txt": 1000}, now=5000 * HOUR).next_deletion_s == 6 * HOUR
+
+
+def test_what_is_kept_cannot_be_lost_but_takes_its_time():
+    """The rescued oldest file is no loss; what is not rescued behind it waits until it is read."""
+    sizes = hourly(10)
+    sizes[0] = msgspec.structs.replace(sizes[0], kept=True)
+    assert forecast(sizes, {"/cdr/00.txt": 600}, answering=False) is None
+    seen = forecast(sizes, {"/cdr/00.txt": 1000, "/cdr/01.txt": 1000}, rate=0.2)
+    assert (seen.next_file, seen.seconds_to_loss) == ("/cdr/01.txt", 2 * HOUR - 60)
+    assert forecast(sizes, {"/cdr/00.txt": 10, "/cdr/01.txt": 1000}, rate=0.2).seconds_to_loss is None

@@ -68,13 +68,14 @@ def foresee(
     """Look ahead; `sizes` are the present files oldest first, `unread` the unsettled bytes by stream name.
 
     `bytes_per_s` is the measured drain rate, counted as 0 while the output does not answer. None when nothing is unread
-    but the newest file, or when the switch's limit is neither set nor seen at work.
+    but the newest file and what is kept, or when the switch's limit is neither set nor seen at work.
     """
     sizes = [size for size in sizes if not size.stream.path.endswith(".gz")]
     waiting = [place for place, size in enumerate(sizes) if not size.newest and unread.get(size.stream.name, 0) > 0]
     interval_s = interval_of(sizes, parameters)
     limit = parameters.get(MAX_FILES, len(sizes) if deletions_seen else None)
-    if not waiting or not interval_s or limit is None or not str(limit).isdigit():
+    at_risk = [place for place in waiting if not sizes[place].kept]
+    if not at_risk or not interval_s or limit is None or not str(limit).isdigit():
         return None
     max_files = int(limit)
     # A newest file older than an interval means a quiet or a stopped switch: its next file may come at any moment.
@@ -90,12 +91,12 @@ def foresee(
     first_late: float | None = None
     for place in waiting:
         ahead += unread[sizes[place].stream.name]
-        if rate <= 0 or ahead / rate > deleted_in_s(place):
+        if not sizes[place].kept and (rate <= 0 or ahead / rate > deleted_in_s(place)):
             first_late = deleted_in_s(place)
             break
     return Forecast(
-        next_file=sizes[waiting[0]].stream.path,
-        next_deletion_s=deleted_in_s(waiting[0]),
+        next_file=sizes[at_risk[0]].stream.path,
+        next_deletion_s=deleted_in_s(at_risk[0]),
         seconds_to_loss=first_late,
         certain=first_late is not None and rate > 0,
         interval_s=interval_s,

@@ -297,7 +297,8 @@ class StreamSize(msgspec.Struct, frozen=True):
     """What an input sees of one stream now.
 
     `newest` marks the live one, which has no end yet. `lost`: what is unread of it can be read no more, and each pipeline is
-    told so by a Gone when it comes to it. `skipped`: it is left alone on purpose, once a Gone has said so.
+    told so by a Gone when it comes to it. `skipped`: it is left alone on purpose, once a Gone has said so. `kept`: the switch
+    can delete it without loss.
     """
 
     stream: Stream
@@ -306,6 +307,7 @@ class StreamSize(msgspec.Struct, frozen=True):
     newest: bool = False
     lost: bool = False
     skipped: bool = False
+    kept: bool = False
 
 
 @runtime_checkable

@@ -23,7 +23,7 @@ from vosship_files.lines import Pause
 from vosship_files.looking import too_old
 from vosship_files.names import one_family
 from vosship_files.options import Options as _Options
-from vosship_files.rescue import Rescue
+from vosship_files.rescue import Rescue, holds
 from vosship_files.source import gzip_size
 from vosship_files.walk import Walk
 from vosship_files.watch import Watch
@@ -168,7 +168,8 @@ class Files:
         """Every stream as it is now, oldest first. Raises nothing: what cannot be listed is not listed."""
         directory = Directory(self._patterns, self._zone)
         directory.look(full=True)
-        entries = {name: rescued[-1] for name, rescued in self._rescue.find().items()} if self._rescue else {}
+        rescued = {name: found[-1] for name, found in self._rescue.find().items()} if self._rescue else {}
+        entries = dict(rescued)
         entries.update(directory.entries)
         found, now = [], self.context.now()
         for entry in sorted(entries.values(), key=lambda entry: entry.order):
@@ -176,7 +177,8 @@ class Files:
             stream = position.stream if position else Stream(entry.name, entry.base, entry.path, 1, entry.starts_at)
             size = _plain_size(entry, position.offset if position else 0)
             skipped = too_old(self.options, entry, now)
-            found.append(StreamSize(stream, size, entry.mtime_ns / 1e9, entry.name in directory.newest, skipped=skipped))
+            newest, kept = entry.name in directory.newest, entry.name in rescued and holds(rescued[entry.name], entry)
+            found.append(StreamSize(stream, size, entry.mtime_ns / 1e9, newest, skipped=skipped, kept=kept))
         return found
 
     def check(self) -> Iterator[Remark]:

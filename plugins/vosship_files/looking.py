@@ -29,6 +29,10 @@ DELETED_SHARE = 4
 files, the state and the connections that end the outage need the others."""
 
 
+SETTLES_S = 5.0
+"""Chosen: while an output answers, what was read is settled by then (a batch is sent after a second), and is not copied."""
+
+
 class Looking:
     """The looking half of a walk. `look` blocks briefly and never raises for what a file system can do."""
 
@@ -329,9 +333,20 @@ class Looking:
         if self._rescue:
             reading = {name for name, track in self._roster.tracks.items() if not track.gone or track.after is not None}
             self._rescue.sweep(id(self), reading, self._now())
-            for entry in sorted(self._roster.unread(), key=lambda entry: entry.order):
+            for entry in sorted({*self._roster.unread(), *self._read_ahead(self._now())}, key=lambda entry: entry.order):
                 if entry.name not in self._directory.newest:
                     self._rescue.keep(entry, self._directory)
+
+    def _read_ahead(self, now: float) -> list[Entry]:
+        """Plain files that were read and are not settled: in an outage their lines are in memory, which a restart forgets."""
+        assert self._rescue is not None
+        found = []
+        for track in self._roster.tracks.values():
+            if track.entry is None or not track.caught_up or track.gone or track.retired or now - track.changed_at < SETTLES_S:
+                continue
+            if not track.entry.compressed and self._rescue.unsettled(track.entry):
+                found.append(track.entry)
+        return found
 
     def close(self) -> None:
         """Nothing more will be looked at."""

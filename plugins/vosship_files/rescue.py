@@ -79,7 +79,7 @@ class Rescue:
         """
         with self._lock:
             kept = self._all().get((entry.name, entry.inode))
-            if not self._at_risk(entry, directory) or (kept is not None and _holds(kept, entry)):
+            if not self._at_risk(entry, directory) or (kept is not None and holds(kept, entry)):
                 return
             used = sum(other.size for other in self._all().values() if other is not kept)
             if used + entry.size > self._max_bytes:
@@ -91,6 +91,12 @@ class Rescue:
                 return  # deleted just now; the next look says so
             except OSError as error:
                 self._say(f"file at risk cannot be rescued: {error.strerror}", used)
+
+    def unsettled(self, entry: Entry) -> bool:
+        """Whether a pipeline has not settled the whole file, as far as any has said what it knows: read is not settled."""
+        with self._noted:
+            known = [positions.get(entry.name) for positions in self._settled.values()]
+        return any(position is None or not (position.gone or position.offset >= entry.size) for position in known)
 
     def settled(self, pipeline: str, positions: Known) -> None:
         """Note what a pipeline has settled; `sweep` acts on it. Never blocks on the file system."""
@@ -207,10 +213,13 @@ def _copy(path: str, target: str) -> None:
     Path(partial).rename(target)
 
 
-def _holds(kept: Entry, entry: Entry) -> bool:
+def holds(kept: Entry, entry: Entry) -> bool:
     """Whether the second name still leads to all of the file: always for a link, until the file changes for a copy."""
+    if (kept.inode, kept.device) != (entry.inode, entry.device):  # the name has another bearer now
+        return False
     try:
-        return kept.size == entry.size or Path(kept.path).stat().st_ino == entry.inode
+        found = Path(kept.path).stat()
+        return found.st_size == entry.size or (found.st_ino, found.st_dev) == (entry.inode, entry.device)
     except OSError:
         return False
 
