@@ -131,3 +131,23 @@ def test_two_keys_may_be_written_in_each_way(by: list[str], tmp_path: Path, caps
     capsys.readouterr()
     assert cli.run(["stats", "-c", str(tmp_path / "vosship.yaml"), "--json", *by]) == 0
     assert '"key":"2026-04-26T12:00+06:00 | V"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["search", "stats --by hour", "export --format csv --out -", "evidence --number 88"])
+def test_a_channel_that_no_input_has_is_doubted(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--channel fle` must not read as "there were no calls"; the known words are named."""
+    ship(tmp_path, CALL)
+    for channel, doubted in (("fle", True), ("forward", True), ("file", False), ("all", False)):
+        capsys.readouterr()
+        at = ["--at", "2026-04-26T12:00:00"] if command.startswith("evidence") else []
+        cli.run([*command.split(), "-c", str(tmp_path / "vosship.yaml"), "--channel", channel, *at])
+        said = capsys.readouterr().err
+        assert (f"no input configured here has the channel {channel!r} (known: file, all)" in said) is doubted, said
+
+
+def test_one_call_is_one_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a person would say it."""
+    ship(tmp_path, CALL)
+    capsys.readouterr()
+    assert cli.run(["search", "-c", str(tmp_path / "vosship.yaml")]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "1 call"

@@ -132,6 +132,7 @@ def _ask(kind: str, config_path: str | None, as_json: bool, choosing: dict[str, 
     import msgspec
 
     from vosship.application import Application
+    from vosship.commands.tables import counted
     from vosship.deadletters import ask
     from vosship.errors import Exit
     from vosship.telemetry import log_to_stderr
@@ -142,5 +143,5 @@ def _ask(kind: str, config_path: str | None, as_json: bool, choosing: dict[str, 
         click.echo(msgspec.json.encode(answer).decode())
     else:
         fates = ("stored", "duplicate", "filtered", "dead")
-        click.echo(f"{answer.tried:,} lines: " + ", ".join(f"{getattr(answer, fate):,} {fate}" for fate in fates))
+        click.echo(f"{counted(answer.tried, 'line')}: " + ", ".join(f"{getattr(answer, fate):,} {fate}" for fate in fates))
     return int(Exit.ANSWER_IS_NO if answer.dead else Exit.DONE)

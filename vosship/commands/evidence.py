@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vosship.commands.options import Measure, json_option
-from vosship.commands.window import AskingSources, call_options, zone_of
+from vosship.commands.window import AskingSources, call_options, doubt_channel, zone_of
 
 if TYPE_CHECKING:
     from vosship.application import Application
@@ -79,6 +79,7 @@ def _gathering(application: Application, options: dict[str, Any]) -> _Gathering:
     else:
         stores = [application.searchable(options["output"])[0]]
     channel = options["channel"]
+    doubt_channel(application, channel)
     inputs = [name for name, entry in application.inputs.items() if channel in ("all", entry.channel)]
     sources = [*inputs, *(f"{name}:{channel}" for name in stores)]
     return _Gathering(application, "evidence", {**options, "resends": True}, sources, ", ".join(sources))

@@ -156,6 +156,7 @@ class _Exporting:
 
     def _finish(self, parts: Any, target: Path, totals: Totals) -> None:
         from vosship import __version__
+        from vosship.commands.tables import counted
         from vosship.documents import utc_text
         from vosship.exporting import assemble, days, manifest_path, write_manifest
 
@@ -191,7 +192,7 @@ class _Exporting:
         if not totals.records:
             click.echo("no call matches; `vosship search` without a window shows the newest there are", err=True)
         what = {True: "complete", False: "NOT complete yet", None: "not known to be complete"}[complete]
-        click.echo(f"{totals.records:,} calls in {target}; the window is {what}", err=True)
+        click.echo(f"{counted(totals.records, 'call')} in {target}; the window is {what}", err=True)
 
 
 def _progress(days: int) -> Any:

@@ -67,6 +67,8 @@ def _window(application: Application, words: dict[str, Any]) -> Window:
 
 
 def _say(result: Reshipped, window: Window, as_json: bool) -> None:
+    from vosship.commands.tables import counted
+
     if as_json:
         import msgspec
 
@@ -74,13 +76,13 @@ def _say(result: Reshipped, window: Window, as_json: bool) -> None:
         click.echo(msgspec.json.encode({"window": where, **msgspec.to_builtins(result)}).decode())
         return
     if not result.lines:
-        click.echo(f"no line of that window is there to be read ({result.files} files looked at)", err=True)
+        click.echo(f"no line of that window is there to be read ({counted(result.files, 'file')} looked at)", err=True)
     for name, count in result.outputs.items():
-        click.echo(f"{name}: {count:,} calls overwritten")
+        click.echo(f"{name}: {counted(count, 'call')} overwritten")
         for reason, refused in result.refused.get(name, {}).items():
             click.echo(f"{name}: {refused:,} refused ({reason})")
     for reason, lines in result.dead.items():
-        click.echo(f"{lines:,} lines cannot be read ({reason}); what is stored of them stays", err=True)
+        click.echo(f"{counted(lines, 'line')} cannot be read ({reason}); what is stored of them stays", err=True)
 
 
 class _Bar:

@@ -1,4 +1,4 @@
-"""Prints a table: fitted to a terminal, and never cut when something else reads it.
+"""Prints a table, fitted to a terminal and never cut when something else reads it; and a number of things.
 
 It decides nothing about what the table holds.
 """
@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 UNCUT_WIDTH = 10_000
 """Columns offered where there is no terminal to fit (chosen: wider than any row; a table takes only what it needs)."""
+
+
+def counted(count: int, what: str) -> str:
+    """So many of a thing: `1 call`, `2,000 calls`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def show(table: Table) -> None:

@@ -120,6 +120,8 @@ class Asking:
         self.guard.check_hour(now, command, options["override_deny"])
         self.window: Window = self._window(now, options)
         click.echo(f"{self.window.sentence}, in {self.output}", err=True)
+        if self.store is not None:
+            doubt_channel(application, options["channel"])
 
     @classmethod
     def of(cls, command: str, options: dict[str, Any]) -> Asking:
@@ -221,6 +223,14 @@ class AskingSources(Asking):
     def sifting(self) -> dict[str, Any]:
         """The filters that concern calls, not which copies are meant."""
         return {key: value for key, value in self.filters.items() if key not in ("channel", "resends")}
+
+
+def doubt_channel(application: Application, named: str) -> None:
+    """Say so when no input configured here gives such copies: a misspelt word would read as "there were no calls"."""
+    known = dict.fromkeys([*(entry.channel for entry in application.inputs.values()), "all"])
+    if named not in known:
+        text = f"no input configured here has the channel {named!r} (known: {', '.join(known)})"
+        click.echo(f"{text}: only copies that somebody else shipped can match", err=True)
 
 
 def zone_of(application: Application, named: str) -> Any:
