@@ -94,6 +94,19 @@ def test_more_than_max_results_is_an_error_without_a_file(tmp_path: Path) -> Non
     assert vosship(place, "search", *WINDOW, "--limit", "1201") == 5
 
 
+def test_more_than_max_results_writes_nothing_on_standard_output(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """Whatever reads a pipe does not wait for an exit code: half an answer would be taken for a whole one."""
+    place = filled(tmp_path, 1500, search={"max_results": 1499})
+    capfdbinary.readouterr()
+    export = ("export", *WINDOW, "--format", "ndjson", "--out", "-")
+    assert vosship(place, *export) == 5
+    assert capfdbinary.readouterr().out == b""
+    (tmp_path / "more").mkdir()
+    filled(tmp_path / "more", 1500, search={"max_results": 1500})
+    assert vosship(tmp_path / "more", *export) == 0
+    assert capfdbinary.readouterr().out.count(b"\n") == 1500
+
+
 def test_export_csv_has_every_call_and_a_manifest(place: Path) -> None:
     """Newest first, a title line, values quoted where needed; the manifest counts and hashes the file."""
     send(

@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from tests.reconcile_parts import DAY, FAULTS, Place, place
 
 __all__ = ["place"]
@@ -334,3 +336,17 @@ def test_the_page_opens_in_a_browser(place: Place) -> None:
     shown = subprocess.run([*words, page.as_uri()], capture_output=True, timeout=120, check=True)
     assert shown.stdout.count(b"<rect") >= 4
     assert Path(page).stat().st_size < 200_000
+
+
+@pytest.mark.parametrize("right", ["forward", "copy", "store:file"])
+def test_more_than_max_results_is_an_error_here_too(place: Place, right: str) -> None:
+    """Exit 5 and no report, whichever way the sides are read (files are compared line by line in the database)."""
+    place.simulate(300)
+    shutil.copytree(place.path / "cdr", place.path / "copy")
+    place.ship()
+    config, table = place.path / "vosship.yaml", place.path / "differences.csv"
+    before = config.read_text(encoding="utf-8")
+    for most, wanted in ((299, 5), (300, 0)):
+        config.write_text(f"{before}\nsearch: {{max_results: {most}}}\n", encoding="utf-8")
+        code, out = place.run("reconcile", "--left", "cdr", "--right", right, *DAY, "--csv", str(table))
+        assert (code, bool(out), table.exists()) == (wanted, not wanted, not wanted)

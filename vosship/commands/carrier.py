@@ -5,10 +5,12 @@ It is no command of its own: `reconcile` hands over to it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vosship.commands.sources import bounded
 from vosship.records import find, records
 from vosship.window import Window
 from vosship_reconcile import carrier, carrier_map, carrier_report
@@ -23,9 +25,18 @@ BESIDE = timedelta(hours=26)
 
 
 def compare(
-    application: Application, window: Window, left: str, right: str, filters: dict[str, Any], options: dict[str, Any]
+    application: Application,
+    window: Window,
+    left: str,
+    right: str,
+    filters: dict[str, Any],
+    options: dict[str, Any],
+    check: Callable[[int], None],
 ) -> CarrierReport:
-    """The report; with `csv_path` every difference is written too. Raises ConfigError for a map or file that cannot be used."""
+    """The report; with `csv_path` every difference is written too. Raises ConfigError for a map or file that cannot be used.
+
+    `check` is told how many calls of ours were read so far.
+    """
     found = carrier_map.load(options["map_path"])
     wide = Window(start=window.start - BESIDE, end=window.end + BESIDE, zone=window.zone, time="answer")
     path = Path(right)
@@ -33,7 +44,7 @@ def compare(
         carrier.create(db)
         for name in left.split(","):
             find(application, name)
-            carrier.load_ours(db, records(application, name, wide, filters), found, name, work)
+            carrier.load_ours(db, bounded(records(application, name, wide, filters), check), found, name, work)
         span = (wide.from_ms, wide.to_ms)
         carrier.load_theirs(db, carrier_map.read(path, found), path.name, span, work)
         offset = carrier.estimate(db, found)

@@ -59,9 +59,11 @@ def command(as_json: bool, left: str, right: str, **options: Any) -> int:
         as_of_ms=asking.moment(options["as_of"]), local=local_span(asking.application, (left, right), window),
     )  # fmt: skip
     with session(options["scratch"]) as (db, work):
-        first, second = (side(asking.application, names, window, asking.sifting) for names in (left, right))
+        check = asking.guard.check_results
+        first, second = (side(asking.application, names, window, asking.sifting, check) for names in (left, right))
         comparison = Comparison(db, work, asked, (first, second))
         report = comparison.run(_teller())
+        check(max(report.left.records, report.right.records))
         if options["csv_path"]:
             from vosship_reconcile.differences import write
 
@@ -92,7 +94,7 @@ def _carrier(asking: _Reconciling, left: str, right: str, options: dict[str, Any
     from vosship.commands.carrier import compare
     from vosship_reconcile import carrier_report
 
-    report = compare(asking.application, asking.window, left, right, asking.sifting, options)
+    report = compare(asking.application, asking.window, left, right, asking.sifting, options, asking.guard.check_results)
     if options["html_path"]:
         _write(options["html_path"], carrier_report.render(report))
     _show(report, carrier_report.lines(report), as_json)

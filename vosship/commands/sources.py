@@ -6,7 +6,7 @@ It reads nothing before the comparison does.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,20 @@ NEAR_S = 3 * 86_400
 """How far around the window the switch's clock may not have changed for the quick way (chosen: beyond every file read)."""
 
 
-def side(application: Application, names: str, window: Window, filters: dict[str, Any]) -> SideSource:
-    """One side; several names, with commas, are one source (two receivers behind one address). Raises ConfigError."""
+def bounded(batches: Iterable[list[Copy]], check: Callable[[int], None]) -> Iterator[list[Copy]]:
+    """The same, `check` told the count so far: it raises where that is more than one may ask for."""
+    count = 0
+    for batch in batches:
+        count += len(batch)
+        check(count)
+        yield batch
+
+
+def side(application: Application, names: str, window: Window, filters: dict[str, Any], check: Callable[[int], None]) -> SideSource:
+    """One side; several names, with commas, are one source (two receivers behind one address). Raises ConfigError.
+
+    `check` is told how many of its calls were read so far; the quick way counts only at the end, in the report.
+    """
     sources = [find(application, name) for name in names.split(",")]
     known = [standing(application, source, window) for source in sources]
 
@@ -39,7 +51,7 @@ def side(application: Application, names: str, window: Window, filters: dict[str
 
     return SideSource(
         name=names,
-        batches=batches(),
+        batches=bounded(batches(), check),
         repeats=len(sources) > 1 or sources[0].repeats,
         alive_ms=max((one.alive_ms for one in known if one.alive_ms is not None), default=None),
         gaps=[gap for one in known for gap in one.gaps],
