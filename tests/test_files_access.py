@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -225,3 +226,29 @@ def test_check_names_the_files_of_the_other_family(tmp_path: Path, model: Direct
         (model.folder / name).write_text("x\n")
     texts = [remark.text for remark in make(tmp_path, clock, paths=["cdr/*"]).check()]
     assert any("holds 1 pipe files; 2 files beside them are the other family's" in text for text in texts), texts
+
+
+def test_a_name_that_cannot_be_printed_is_said_once(
+    tmp_path: Path, model: DirectoryModel, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its file would be a CDR file but for a byte in its name; whoever waits for its calls must hear of it."""
+    model.append(1)
+    strange = Path(os.fsdecode(os.fsencode(tmp_path / "cdr") + b"/2026042601\xff.txt"))
+    strange.write_bytes(b"a call\n")
+    (tmp_path / "cdr" / "no\x01te").write_bytes(b"not ours\n")
+    files = make(tmp_path, clock)
+    reader = Reader(files)
+    for _ in range(3):
+        clock.at += 40
+        reader.step()
+    (said,) = [record for record in caplog.records if record.message == "files are not read for their names"]
+    assert (said.files, said.file) == (1, f"{tmp_path}/cdr/2026042601\\udcff.txt")
+    walk = files.walk({}, "now")
+    walk.look()
+    assert list(walk.unreadable()) == [f"{tmp_path}/cdr/2026042601\\udcff.txt"]
+    assert [remark.text for remark in files.check() if remark.level == "bad"] == [
+        f"{tmp_path}/cdr/2026042601\\udcff.txt is not read: its name holds bytes that cannot be printed; rename it"
+    ]
+    strange.unlink()
+    walk.look()
+    assert walk.unreadable() == {}

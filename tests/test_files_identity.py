@@ -92,12 +92,20 @@ def test_gzip_members_and_damage(
     reader.look()
     reader.take()
     for _ in range(3):
-        clock.at += 40
+        clock.at += 400  # nobody writes on
         reader.look()
         reader.take()
     assert 0 < sum(len(data) for base, _, data in blocks(reader.waiting) if base == "2026042600.txt") < len(text)
     said = [record for record in caplog.records if "damaged" in record.message]
     assert len(said) == 1
+    (gone,) = gones(reader.waiting)
+    assert (gone.never_seen, gone.lost_bytes) == (True, 0)
+    assert "ends in the middle: what followed byte" in gone.reason
+    reader.settle()
+    reader.restart()
+    reader.step()
+    assert gones(reader.waiting) == []
+    assert len([record for record in caplog.records if "damaged" in record.message]) == 1
     archive.write_bytes(packed)
     clock.at += 40
     reader.look()
@@ -107,6 +115,39 @@ def test_gzip_members_and_damage(
     whole = b"".join(data for base, _, data in blocks(reader.events) if base == "2026042600.txt")
     assert whole.startswith(text[:1000])
     assert b"".join(place.line for place in reader.lines() if place.base == "2026042600.txt")[-16:] == text[-16:]
+
+
+def test_the_rest_of_a_damaged_archive_is_lost_by_what_its_trailer_says(
+    tmp_path: Path, model: DirectoryModel, clock: Clock
+) -> None:
+    """Bytes that were there and cannot be had are in the account; a start later says nothing new, mending it reads it anew."""
+    text = b"".join(b"%06d|some call\n" % number for number in range(50_000))
+    packed = bytearray(gzip.compress(text))
+    whole = bytes(packed)
+    packed[len(packed) // 2 : len(packed) // 2 + 64] = bytes(64)
+    archives = {"2026042600.txt.gz": bytes(packed), "2026042601.txt.gz": b"no gzip file at all, but long enough for a trailer"}
+    for name, content_ in archives.items():
+        (tmp_path / "cdr" / name).write_bytes(content_)
+    model.skip_hour(), model.skip_hour()
+    model.append(1)
+    files = make(tmp_path, clock, report_gaps=False)
+    reader = Reader(files)
+    for _ in range(2):
+        clock.at += 400
+        reader.look()
+        reader.take()
+    first, second = sorted(gones(reader.waiting), key=lambda gone: gone.stream.base)
+    assert first.lost_bytes == len(text) - first.offset > 0
+    assert "the gzip file is damaged" in first.reason
+    assert (second.offset, "the gzip file is damaged" in second.reason) == (0, True)
+    reader.settle()
+    assert [size.lost for size in files.survey(reader.known)] == [True, True, False]
+    reader.restart()
+    reader.step()
+    assert gones(reader.waiting) == []
+    (tmp_path / "cdr" / "2026042600.txt.gz").write_bytes(whole)
+    clock.at += 40
+    assert content(reader.step(), 2) == text
 
 
 @pytest.mark.parametrize("restarted", [False, True])

@@ -27,6 +27,8 @@ class Access:
         self._log = log
         self.blocked: dict[str, str] = {}
         """Per stream what the system said when its file could not be read."""
+        self.damaged: dict[str, str] = {}
+        """Per stream why the rest of its archive was given up by this reader."""
 
     def open(self, track: Track, entry: Entry) -> bool:
         """Open the file of `entry` for the track, not yet verified; False when it cannot be."""

@@ -26,6 +26,8 @@ def examine(options: Options, patterns: Sequence[Pattern], zone: ZoneInfo, conte
     directory.look(full=True)
     for folder in dict.fromkeys(found.folder for found in patterns):
         yield from _folder(folder, directory, family)
+    for path, reason in sorted(directory.unnameable.items()):
+        yield Remark("bad", f"{path} is not read: {reason}")
     entries = sorted(directory.entries.values(), key=lambda entry: entry.order)
     if entries:
         yield from _files(entries, context)

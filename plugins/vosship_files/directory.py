@@ -80,6 +80,7 @@ class _Folder:
         self.restless = False  # its time stamp moved at the last look: a change in the same tick may be hidden
         self.files: dict[str, Entry] = {}
         self.ignored: set[str] = set()
+        self.unnameable: set[str] = set()  # of the ignored, those that would be read but for their names
         self.recent: list[str] = []  # file names, newest first
         self.newest = ""
 
@@ -112,6 +113,12 @@ class Directory:
         if changes.entries:
             self._rank()
         return changes
+
+    @property
+    def unnameable(self) -> dict[str, str]:
+        """By path, made printable, the files that are not read because no log, state or document can hold their names."""
+        names = (os.path.join(folder.path, name) for folder in self._folders.values() for name in folder.unnameable)
+        return {repr(name)[1:-1]: "its name holds bytes that cannot be printed; rename it" for name in names}
 
     def folders(self) -> list[str]:
         """The folders that could be listed at the last look."""
@@ -166,14 +173,17 @@ class Directory:
             del folder.files[name]
             touched.add(name)
         folder.ignored &= present
+        folder.unnameable &= present
         new = [name for name in present - folder.files.keys() - folder.ignored if self._wanted(folder, name)]
         self._restat(folder, new, touched)
         if full:
             self._restat(folder, list(folder.files.keys() - touched), touched)
 
     def _wanted(self, folder: _Folder, name: str) -> bool:
-        if name.isprintable() and any(base.match(name) for base in folder.bases):
-            return True
+        if any(base.match(name) for base in folder.bases):
+            if name.isprintable():
+                return True
+            folder.unnameable.add(name)
         folder.ignored.add(name)
         return False
 

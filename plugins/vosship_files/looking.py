@@ -59,6 +59,7 @@ class Looking:
         self._rescue = rescue
         self._gaps = gaps
         self._folder_problems: dict[str, str] = {}
+        self._unnameable: set[str] = set()
         self._listed_at = float("-inf")
         self._first = True
         self._awaited: set[str] = set()  # known streams of folders that cannot be read yet
@@ -204,8 +205,12 @@ class Looking:
     def _return(self, track: Track) -> None:
         """A stream that was gone is back: the same bytes need nothing, anything else is a new generation."""
         assert track.entry is not None
-        same = track.offset > 0 and track.offset == track.seen_bytes and self._roster.access.open(track, track.entry)
-        if same and self._roster.access.verify(track):
+        if track.entry.compressed:  # its trailer may be damaged, or that of its last member only
+            same = self._roster.is_spent(track, track.entry)
+        else:
+            same = track.offset > 0 and track.offset == track.seen_bytes and self._roster.access.open(track, track.entry)
+            same = same and self._roster.access.verify(track)
+        if same:
             track.gone = True
             track.close()
             return
@@ -362,6 +367,11 @@ class Looking:
                 self._roster.pend(track)
 
     def _say_problems(self) -> None:
+        unnameable = self._directory.unnameable
+        if unnameable.keys() - self._unnameable:
+            extra = {"files": len(unnameable), "file": min(unnameable), "reason": next(iter(unnameable.values()))}
+            self._log.warning("files are not read for their names", extra=extra)
+        self._unnameable = set(unnameable)
         problems = self._directory.problems
         for folder, problem in problems.items():
             if self._folder_problems.get(folder) != problem:

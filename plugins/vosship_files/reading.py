@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import msgspec
+
 from vosship.events import Block, Gone
 from vosship_files.directory import Directory
 from vosship_files.identity import prove
@@ -111,14 +113,26 @@ class Reading:
         track.caught_up = True
         if archived:
             track.seen_bytes = source.size()  # what a damaged file's trailer says is not to be had
-            if source.damage:
-                extra = {"file": source.path, "reason": source.damage}
-                self._log.warning("rest of a damaged file cannot be read", extra=extra)
-        if source.size() > track.offset and track.stop_at is None:
+            if source.damage and self._roster.may_take_tail(track, self._now()):
+                return self._damaged_end(track)
+        if (source.size() > track.offset or source.damage) and track.stop_at is None:
             self._roster.tails[name] = track
         elif name not in self._directory.recent:
             track.close()
         return Pause.AGAIN
+
+    def _damaged_end(self, track: Track) -> Gone:
+        """The end of what an archive gives that nobody writes on: the rest is lost as far as its trailer says, else a gap."""
+        assert track.entry is not None
+        assert track.cutter is not None
+        source = track.cutter.source
+        stated = self._roster.access.size(track.entry, track.offset) if "damaged" in source.damage else 0
+        lost = max(0, max(stated, source.size()) - track.offset)
+        extra = {"file": source.path, "offset": track.offset, "reason": source.damage}
+        self._log.error("rest of a damaged file cannot be read", extra=extra)
+        reason = f"{source.damage}: what followed byte {track.offset} cannot be read"
+        self._roster.access.damaged[track.stream.name] = reason
+        return msgspec.structs.replace(self._roster.end(track, lost, reason), never_seen=not lost)
 
     def _retired_end(self, track: Track) -> Gone | Pause:
         """The end of a file that lost its name: the file that bears it now may hold the same content."""

@@ -109,6 +109,19 @@ class Roster:
         limit = self._options.max_line_bytes
         return self._begins_with(track, entry, lambda source: b"\n" not in source.read_at(track.offset, limit))
 
+    def is_spent(self, track: Track, entry: Entry) -> bool:
+        """Whether an archive that was read, or whose rest was given up, gives no more than it did."""
+        if track.offset:
+            return self.is_all_read(track, entry)
+        if not self.access.open(track, entry) or track.cutter is None:
+            return False
+        try:
+            return b"\n" not in track.cutter.source.read_at(0, self._options.max_line_bytes)
+        except OSError:
+            return False
+        finally:
+            track.close()
+
     def _begins_with(self, track: Track, entry: Entry, and_also: Callable[[Source], bool]) -> bool:
         trial = Track(track.stream, track.order, entry, track.offset, track.proof)
         try:

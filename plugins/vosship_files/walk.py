@@ -50,9 +50,15 @@ class Walk:
 
     def unreadable(self) -> dict[str, str]:
         """Directories, and files with something unread, that cannot be read now: by path what the system said."""
-        tracks, blocked = self._roster.tracks, self._roster.access.blocked
-        files = {name: why for name, why in blocked.items() if name in tracks and not (tracks[name].gone or tracks[name].caught_up)}
-        return {**self._directory.problems, **files}
+        tracks, access = self._roster.tracks, self._roster.access
+        files = {
+            name: why
+            for name, why in access.blocked.items()
+            if name in tracks and not (tracks[name].gone or tracks[name].caught_up)
+        }
+        # What is entered as lost is waited for by nobody; but who reads once has not read it.
+        damaged = {} if self._roster.goes_on else access.damaged
+        return {**self._directory.problems, **self._directory.unnameable, **files, **damaged}
 
     def folders(self) -> list[str]:
         """The folders that can be watched now."""
