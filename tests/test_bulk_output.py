@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import socket
 import ssl
@@ -14,6 +15,7 @@ import pytest
 import trustme
 
 from tests.bulk_parts import DAY, FIELDS, NEXT_DAY, document, documents, output, send, verdicts
+from vosship import cli
 from vosship.errors import ConfigError, HaltedError, TooLargeError, UnavailableError
 from vosship.events import Field
 from vosship.testing.cluster import Cluster, Engine, Fault
@@ -365,3 +367,20 @@ def test_a_password_is_read_from_its_file(cluster: Cluster, tmp_path: Path) -> N
     cluster.authorization = "Basic " + base64.b64encode(b"ship:s3cret").decode()
     plugin = output(cluster.engine, cluster.url, tmp_path, username="ship", password_file="secret")
     assert verdicts(send(plugin, documents(1))[0]) == ["stored"]
+
+
+def test_setup_reports_as_json_too(cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One object on standard output, all else on standard error."""
+    config = tmp_path / "vosship.yaml"
+    config.write_text(
+        f"switch: s1\ntimezone: UTC\ndata_dir: data\ninputs: {{cdr: {{type: files, paths: [cdr]}}}}\n"
+        f"outputs: {{out: {{type: {cluster.engine}, hosts: ['{cluster.url}']}}, own: {{type: sqlite}}}}\n",
+        encoding="utf-8",
+    )
+    for done in ("installed", "unchanged"):
+        assert cli.run(["setup", "--json", "-c", str(config)]) == 0
+        said = capsys.readouterr()
+        (output_,) = json.loads(said.out)["outputs"]
+        assert output_["name"] == "out"
+        assert f"index template vos3000-calls: {done}" in output_["steps"]
+        assert said.err.splitlines() == [f"out: {step}" for step in output_["steps"]]
