@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
+import urllib.request
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -173,5 +177,32 @@ def test_waiting_began_once(tmp_path: Path) -> None:
         since = wait_for(lambda: (seen := pipeline_status(config))["state"] == "waiting" and seen["since"], "the agent waits")
         time.sleep(2)  # several attempts
         assert pipeline_status(config)["since"] == since
+    finally:
+        assert running.stop() == 0
+
+
+def test_what_is_not_known_yet_is_no_sample(tmp_path: Path) -> None:
+    """On a fresh install nothing is complete yet: a 0 would be 1970, and the alert on the gap to now would fire at once."""
+    (tmp_path / "cdr").mkdir()
+    port = free_port()
+    config = configure(tmp_path, {"type": "sqlite", "batch_age_s": 0.1}, metrics={"listen": f"127.0.0.1:{port}"})
+
+    def page() -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return ""
+
+    running = agent(config)
+    try:
+        seen = wait_for(lambda: (text := page()) and "vosship_unread_bytes{" in text and text, "the agent looked at itself")
+        assert "vosship_complete_until_seconds{" not in seen
+        now = time.time()
+        stop = datetime.fromtimestamp(now, ZoneInfo("Asia/Dhaka"))
+        line = f"1|2|{stop:%Y-%m-%d %H:%M:%S}|{stop:%Y-%m-%d %H:%M:%S}|0|486|1|a|b|10.0.0.1|10.0.0.2|1|2|1|2|0|1|9|9\n"
+        (tmp_path / "cdr" / f"{stop:%Y%m%d%H}.txt").write_text(line, encoding="utf-8")
+        (known,) = wait_for(lambda: re.findall(r"^vosship_complete_until_seconds{.*} (.*)$", page(), re.MULTILINE), "it is known")
+        assert now - 3700 < float(known) <= time.time()
     finally:
         assert running.stop() == 0

@@ -5,6 +5,7 @@ It does not decide when to log or count; nothing here knows what a metric means 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -36,7 +37,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("vosship_unreadable_paths", "gauge", "Directories and files that the input cannot read now."),
     Metric("vosship_lag_seconds", "gauge", "How long the oldest unread byte has waited."),
     Metric("vosship_seconds_to_loss", "gauge", "Forecast: seconds until the switch deletes something unread."),
-    Metric("vosship_complete_until_seconds", "gauge", "Epoch second before which every call is settled."),
+    Metric("vosship_complete_until_seconds", "gauge", "Epoch second before which every call is settled; no sample while unknown."),
     Metric("vosship_sends_total", "counter", "Attempts to send a batch.", ("pipeline", "outcome")),
     Metric("vosship_send_seconds", "histogram", "How long an attempt took."),
     Metric("vosship_forward_received_total", "counter", "Records received from the switch.", ()),
@@ -72,6 +73,12 @@ class Telemetry:
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
         self._child(name, labels).set(value)
+
+    def forget(self, name: str, **labels: str) -> None:
+        """Leave a gauge's sample out from now on: it is not known, and no number says that."""
+        (declared,) = (metric for metric in METRICS if metric.name == name)
+        with contextlib.suppress(KeyError):  # there is none
+            self._made[name].remove(*(labels[label] for label in declared.labels))
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Add one observation to a histogram."""

@@ -10,6 +10,7 @@ import logging
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -62,6 +63,7 @@ class Watch:
         prune_at = time.monotonic()
         try:
             while True:
+                settled = [running.counts.copy() for running in self._running]
                 try:
                     if time.monotonic() >= prune_at:
                         prune_at += PRUNE_EVERY_S
@@ -75,17 +77,19 @@ class Watch:
                     self._note(status)
                 soonest_s = min((each.forecast.next_deletion_s for each in seen if each.forecast), default=LOOK_EVERY_S)
                 await asyncio.sleep(min(LOOK_EVERY_S, max(LOOK_AT_LEAST_S, soonest_s / 4)))
-                await self._while_quiet(seen)
+                await self._while_quiet(seen, settled)
         finally:
             if server:
                 server.shutdown()
                 server.server_close()
 
-    async def _while_quiet(self, seen: Sequence[PipelineStatus]) -> None:
-        """Put the next look off while it would show what this one did: nothing unread, nothing settled, outputs answering."""
+    async def _while_quiet(self, seen: Sequence[PipelineStatus], settled: Sequence[Counter[str]]) -> None:
+        """Put the next look off while it would show what this one did: nothing unread, nothing settled, outputs answering.
+
+        `settled` are the counts before that look.
+        """
         if any(each.unread_bytes for each in seen):
             return
-        settled = [running.counts.copy() for running in self._running]
         until = time.monotonic() + QUIET_LOOK_S
         while time.monotonic() < until:
             trouble = any(running.delivery.unreachable or running.failure for running in self._running)
@@ -98,7 +102,10 @@ class Watch:
         metrics.set("vosship_unread_bytes", status.unread_bytes, pipeline=name)
         metrics.set("vosship_lag_seconds", status.lag_s or 0.0, pipeline=name)
         metrics.set("vosship_seconds_to_loss", _or_inf(status.seconds_to_loss), pipeline=name)
-        metrics.set("vosship_complete_until_seconds", status.complete_until_s or 0.0, pipeline=name)
+        if status.complete_until_s is None:  # nothing shipped yet: 0 would be 1970, and an alarm on every fresh install
+            metrics.forget("vosship_complete_until_seconds", pipeline=name)
+        else:
+            metrics.set("vosship_complete_until_seconds", status.complete_until_s, pipeline=name)
         forecast = status.forecast
         if forecast is None or forecast.seconds_to_loss is None:
             return
