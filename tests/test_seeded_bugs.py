@@ -277,9 +277,9 @@ def rescued_then_killed(machine: Conservation) -> None:
     machine.hold_commits(True)
     machine.pass_time(121.0)
     machine.look()
+    machine.delete_oldest()
     machine.look()
     machine.kill("wherever", 0, 0)
-    machine.delete_oldest()
 
 
 def deleted_while_waiting(machine: Conservation) -> None:
