@@ -294,4 +294,4 @@ def test_what_is_kept_is_not_about_to_be_lost(tmp_path: Path, memory: Path, mode
     with (tmp_path / "cdr" / "2026042601.txt").open("ab") as last_flush:
         last_flush.write(b"more")
     model.delete_oldest()
-    assert [size.kept for size in files.survey({})] == [True, False, False]
+    assert [(size.kept, size.deleted) for size in files.survey({})] == [(True, True), (False, False), (False, False)]

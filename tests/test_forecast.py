@@ -73,10 +73,20 @@ def test_a_switch_that_has_stood_still_begins_with_its_next_file():
 
 
 def test_what_is_kept_cannot_be_lost_but_takes_its_time():
-    """The rescued oldest file is no loss; what is not rescued behind it waits until it is read."""
+    """The rescued oldest file is late and no loss; what is not rescued behind it waits until it is read."""
     sizes = hourly(10)
     sizes[0] = msgspec.structs.replace(sizes[0], kept=True)
+    seen = forecast(sizes, {"/cdr/00.txt": 600}, answering=False)
+    assert (seen.next_file, seen.seconds_to_late, seen.seconds_to_loss) == ("/cdr/00.txt", HOUR - 60, None)
+    seen = forecast(sizes, {"/cdr/00.txt": 1000, "/cdr/01.txt": 1000}, rate=0.2)
+    assert (seen.next_file, seen.seconds_to_late, seen.seconds_to_loss) == ("/cdr/00.txt", HOUR - 60, 2 * HOUR - 60)
+    assert forecast(sizes, {"/cdr/00.txt": 10, "/cdr/01.txt": 1000}, rate=0.2).seconds_to_loss is None
+
+
+def test_what_the_switch_has_deleted_is_not_deleted_again():
+    """A rescued file whose own name is gone is next to nothing: the one behind it is."""
+    sizes = hourly(10)
+    sizes[0] = msgspec.structs.replace(sizes[0], kept=True, deleted=True)
     assert forecast(sizes, {"/cdr/00.txt": 600}, answering=False) is None
     seen = forecast(sizes, {"/cdr/00.txt": 1000, "/cdr/01.txt": 1000}, rate=0.2)
-    assert (seen.next_file, seen.seconds_to_loss) == ("/cdr/01.txt", 2 * HOUR - 60)
-    assert forecast(sizes, {"/cdr/00.txt": 10, "/cdr/01.txt": 1000}, rate=0.2).seconds_to_loss is None
+    assert (seen.next_file, seen.seconds_to_late) == ("/cdr/01.txt", 2 * HOUR - 60)

@@ -25,13 +25,14 @@ COUNTED = (MAX_FILES, INTERVAL, "EXTERNAL_MAX_CDR_PENDING_SIZE")
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     """What will happen if nothing changes.
 
-    `next_file` is the oldest unread file, deleted in `next_deletion_s`. `seconds_to_loss` is when the first file that
-    cannot be read in time is deleted, None when all will be; `certain` says that even the measured rate is too slow
-    although the output answers.
+    `next_file` is the oldest unread file, deleted in `next_deletion_s`. `seconds_to_late` is when the first file that
+    cannot be read in time is deleted, None when all will be; `seconds_to_loss` likewise of those that are not kept.
+    `certain` says that even the measured rate is too slow although the output answers.
     """
 
     next_file: str
     next_deletion_s: float
+    seconds_to_late: float | None
     seconds_to_loss: float | None
     certain: bool
     interval_s: float
@@ -68,13 +69,13 @@ def foresee(
     """Look ahead; `sizes` are the present files oldest first, `unread` the unsettled bytes by stream name.
 
     `bytes_per_s` is the measured drain rate, counted as 0 while the output does not answer. None when nothing is unread
-    but the newest file and what is kept, or when the switch's limit is neither set nor seen at work.
+    but the newest file and what the switch has deleted already, or when the switch's limit is neither set nor seen at work.
     """
     sizes = [size for size in sizes if not size.stream.path.endswith(".gz")]
     waiting = [place for place, size in enumerate(sizes) if not size.newest and unread.get(size.stream.name, 0) > 0]
     interval_s = interval_of(sizes, parameters)
     limit = parameters.get(MAX_FILES, len(sizes) if deletions_seen else None)
-    at_risk = [place for place in waiting if not sizes[place].kept]
+    at_risk = [place for place in waiting if not sizes[place].deleted]
     if not at_risk or not interval_s or limit is None or not str(limit).isdigit():
         return None
     max_files = int(limit)
@@ -87,18 +88,18 @@ def foresee(
         files_to_come = max(1, max_files - len(sizes) + place + 1)
         return max(0.0, newest_at + files_to_come * interval_s - now)
 
-    ahead = 0
-    first_late: float | None = None
+    ahead, late = 0, []
     for place in waiting:
         ahead += unread[sizes[place].stream.name]
-        if not sizes[place].kept and (rate <= 0 or ahead / rate > deleted_in_s(place)):
-            first_late = deleted_in_s(place)
-            break
+        if not sizes[place].deleted and (rate <= 0 or ahead / rate > deleted_in_s(place)):
+            late.append(place)
+    first_lost = next((deleted_in_s(place) for place in late if not sizes[place].kept), None)
     return Forecast(
         next_file=sizes[at_risk[0]].stream.path,
         next_deletion_s=deleted_in_s(at_risk[0]),
-        seconds_to_loss=first_late,
-        certain=first_late is not None and rate > 0,
+        seconds_to_late=deleted_in_s(late[0]) if late else None,
+        seconds_to_loss=first_lost,
+        certain=first_lost is not None and rate > 0,
         interval_s=interval_s,
         max_files=max_files,
     )

@@ -297,8 +297,8 @@ class StreamSize(msgspec.Struct, frozen=True):
     """What an input sees of one stream now.
 
     `newest` marks the live one, which has no end yet. `lost`: what is unread of it can be read no more, and each pipeline is
-    told so by a Gone when it comes to it. `skipped`: it is left alone on purpose, once a Gone has said so. `kept`: the switch
-    can delete it without loss.
+    told so by a Gone when it comes to it. `skipped`: it is left alone on purpose, once a Gone has said so. `kept`: it has a
+    second name or a copy, so the switch can delete it without loss; `deleted`: it has done so.
     """
 
     stream: Stream
@@ -308,6 +308,7 @@ class StreamSize(msgspec.Struct, frozen=True):
     lost: bool = False
     skipped: bool = False
     kept: bool = False
+    deleted: bool = False
 
 
 @runtime_checkable

@@ -107,17 +107,18 @@ class Watch:
         else:
             metrics.set("vosship_complete_until_seconds", status.complete_until_s, pipeline=name)
         forecast = status.forecast
-        if forecast is None or forecast.seconds_to_loss is None:
+        if forecast is None or forecast.seconds_to_late is None:
             return
         extra = {
             "pipeline": name,
             "file": forecast.next_file,
-            "in_s": round(forecast.seconds_to_loss),
+            "in_s": round(forecast.seconds_to_late),
             "unread_bytes": status.unread_bytes,
+            "kept": "yes" if forecast.seconds_to_loss is None else "no",
         }
         if forecast.certain:
             log.error("the switch will delete an unread file before it can be read", extra=extra)
-        elif forecast.seconds_to_loss < WARN_AHEAD_S:
+        elif forecast.seconds_to_late < WARN_AHEAD_S:
             log.warning("an unread file is about to be deleted by the switch", extra=extra)
 
     def _note_disks(self) -> None:

@@ -176,10 +176,15 @@ class Files:
             position = known.get(entry.name)
             stream = position.stream if position else Stream(entry.name, entry.base, entry.path, 1, entry.starts_at)
             size = _plain_size(entry, position.offset if position else 0)
-            skipped = too_old(self.options, entry, now)
             damaged = entry.compressed and position is not None and position.gone  # what is unread of it was entered as lost
-            newest, kept = entry.name in directory.newest, entry.name in rescued and holds(rescued[entry.name], entry)
-            found.append(StreamSize(stream, size, entry.mtime_ns / 1e9, newest, lost=damaged, skipped=skipped, kept=kept))
+            flags = {
+                "newest": entry.name in directory.newest,
+                "lost": damaged,
+                "skipped": too_old(self.options, entry, now),
+                "kept": entry.name in rescued and holds(rescued[entry.name], entry),
+                "deleted": entry.name not in directory.entries,
+            }
+            found.append(StreamSize(stream, size, entry.mtime_ns / 1e9, **flags))
         return found
 
     def check(self) -> Iterator[Remark]:

@@ -144,6 +144,8 @@ def _forecast(application: Application) -> Iterator[tuple[str, Remark]]:
             if status.seconds_to_loss is not None:
                 text = f"unread files will be deleted in {status.seconds_to_loss:.0f} s at the present rate"
                 yield f"pipeline {status.name}", Remark("bad", text, "is the output reachable? `rescue_dir` keeps files at risk")
+            elif status.forecast and status.forecast.seconds_to_late is not None:
+                yield f"pipeline {status.name}", Remark("warn", "the switch deletes files before they are read, but they are kept")
             elif status.forecast:
                 yield f"pipeline {status.name}", Remark("good", "the backlog will be read before the switch deletes it")
             if status.dead:

@@ -196,7 +196,9 @@ def remarks(status: PipelineStatus) -> list[str]:
         said.append(f"{status.name}: {what}: {loss.file}: {loss.reason} ({loss.at})")
     forecast = status.forecast
     if forecast:
-        verdict = "will be read in time" if forecast.seconds_to_loss is None else "will NOT be read in time at the present rate"
+        verdict = "will be read in time" if forecast.seconds_to_late is None else "will NOT be read in time at the present rate"
+        if forecast.seconds_to_late is not None and forecast.seconds_to_loss is None:
+            verdict += ", but is kept (rescue_dir)"
         left = timedelta(seconds=round(forecast.next_deletion_s))
         said.append(f"{status.name}: the switch deletes {forecast.next_file} in {left}; the backlog {verdict}")
     return said
