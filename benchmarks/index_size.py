@@ -1,10 +1,12 @@
-"""Bytes a call takes in an index after merge, beside the bytes of its line: source stored or derived, with and without enrichment.
+"""Bytes a call takes in an index after merge, beside the bytes of its line: source stored, packed or derived, with and without
+enrichment.
 
     python -m benchmarks.index_size [--calls 120000] [--engine opensearch|elasticsearch] [--chain codes]
 
 Simulated calls go through the real agent (`run --once`) into a real node, which then merges them into one segment. The peer is
 the engine itself: the same documents in an index nobody gave a template. What a part of the index takes is the size of Lucene's
-files by their extension. `read` is how fast `search` gives every call of the merged day, in order.
+files by their extension. `read` is how fast `search` gives every call of the merged day, in order. Exits 1 where packed calls take
+more than LIMIT times their line.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import msgspec
 from tests import mmdb_writer, nodes
 from vosship.application import Application
 from vosship.query import Hit, Query
+from vosship_bulk.options import SOURCES
 from vosship_switch.countries import COUNTRIES
 from vosship_switch.traffic import Traffic
 
@@ -50,6 +53,9 @@ PARTS = {
 
 LEASE_S = 90.0
 """Chosen: three times the 30 s after which a shard lets go of what it kept for replicas (`retention_lease.sync_interval`)."""
+
+LIMIT = 1.4
+"""Most bytes a packed call may take, times its line: what was aimed at for a stored source with every enrichment."""
 
 EVER = Query(from_ms=0, to_ms=4_102_444_800_000, limit=None)
 
@@ -171,12 +177,13 @@ def report(name: str, found: Counter[str], line_bytes: float, read: str) -> None
     print(f"{name:<32}{found['whole']:>8.1f}{found['whole'] / line_bytes:>8.2f}{parts}{read:>12}", flush=True)
 
 
-def measure(node: nodes.Node, folder: Path, line_bytes: float, calls: int, chains: Iterable[str]) -> None:
-    """Each chain: stored, plainly, derived."""
+def measure(node: nodes.Node, folder: Path, line_bytes: float, calls: int, chains: Iterable[str]) -> bool:
+    """Each chain: stored, plainly, packed, derived. Whether packed calls are within LIMIT."""
+    within = True
     heads = "".join(f"{part:>13}" for part in PARTS)
     print(f"{'bytes a call':<32}{'whole':>8}{'x line':>8}{heads}{'read/s':>12}", flush=True)
     for chain in chains:
-        for source in ("stored", "derived"):
+        for source in SOURCES:
             output = ship(node, folder, chain, source)
             rows = json.loads(json.dumps(ask(node, "GET", "/_cat/indices/vos3000-cdr-*?format=json&h=index")))
             (index,) = [row["index"] for row in rows]
@@ -184,12 +191,15 @@ def measure(node: nodes.Node, folder: Path, line_bytes: float, calls: int, chain
             started = time.monotonic()
             assert sum(1 for _ in output.search(EVER)) == calls
             read = calls / (time.monotonic() - started)
-            report(f"{chain}, {source}", sizes(node, index), line_bytes, f"{read:,.0f}")
+            found = sizes(node, index)
+            report(f"{chain}, {source}", found, line_bytes, f"{read:,.0f}")
+            within &= source != "packed" or found["whole"] <= LIMIT * line_bytes
             if source == "stored":
                 send_plainly(node, "plain", output.search(EVER))
                 merge(node, "plain")
                 report(f"{chain}, no template", sizes(node, "plain"), line_bytes, "")
                 ask(node, "DELETE", "/plain")
+    return within
 
 
 def main() -> None:
@@ -204,7 +214,8 @@ def main() -> None:
         line_bytes = write_calls(folder / "cdr", options.calls)
         write_tables(folder)
         print(f"{options.calls:,} calls of {line_bytes:.1f} bytes a line, {options.engine}, one segment")
-        measure(node, folder, line_bytes, options.calls, [options.chain] if options.chain else CHAINS)
+        if not measure(node, folder, line_bytes, options.calls, [options.chain] if options.chain else CHAINS):
+            raise SystemExit(f"packed calls take more than {LIMIT} times their line")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Indices whose documents the engine puts together from its columns: the same answers as from stored ones, on real servers."""
+"""Indices whose documents are packed, or put together by the engine from its columns: the same answers as from stored ones, on real
+servers."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from vosship.errors import HaltedError
 from vosship.events import Document, Field
 from vosship.plugin import make
 from vosship.query import Hit, Query, StatsQuery
+from vosship_bulk.templates import source_of
 
 pytestmark = pytest.mark.real_server
 
@@ -68,34 +70,38 @@ def adorned(documents: Sequence[Document], chance: random.Random) -> list[Docume
 
 @pytest.fixture
 def hits(search_node: Node, tmp_path: Path) -> Any:
-    """Asks the same questions of stored and of derived documents."""
+    """Asks the same questions of stored documents and of those of another form."""
 
-    def both(documents: Sequence[Document], queries: Sequence[Query]) -> tuple[list[list[Hit]], list[list[Hit]]]:
+    def both(
+        documents: Sequence[Document], queries: Sequence[Query], source: str = "derived"
+    ) -> tuple[list[list[Hit]], list[list[Hit]]]:
         answers = []
-        for source in ("stored", "derived"):
-            plugin = filled(search_node, tmp_path, source, documents)
-            assert is_derived(search_node, documents[0].index) == (source == "derived")
+        for form in ("stored", source):
+            plugin = filled(search_node, tmp_path, form, documents)
+            assert is_derived(search_node, documents[0].index) == (form == "derived")
             answers.append([list(plugin.search(query)) for query in queries])
         return answers[0], answers[1]
 
     return both
 
 
-def test_a_derived_document_is_the_stored_one(hits: Any) -> None:
+@pytest.mark.parametrize("source", ["packed", "derived"])
+def test_a_document_is_the_stored_one(hits: Any, source: str) -> None:
     """Every type of field, word for word: dates, fractions, points, IPv6, the line itself, columns in their order, labels."""
     documents = adorned(calls(600, seed=51), random.Random(52))
-    (stored,), (derived,) = hits(documents, [EVER])
+    (stored,), (derived,) = hits(documents, [EVER], source)
     assert [(hit.id, hit.index) for hit in derived] == [(hit.id, hit.index) for hit in stored]
     for one, other in zip(derived, stored, strict=True):
         assert one.fields == other.fields
     assert {hit.id: hit.fields for hit in derived} == {each.id: decoded(each) for each in documents}
 
 
-def test_random_questions_have_the_same_answers(search_node: Node, tmp_path: Path) -> None:
-    """Filters, windows, pages and figures over derived documents equal looking at every one of them."""
+@pytest.mark.parametrize("source", ["packed", "derived"])
+def test_random_questions_have_the_same_answers(search_node: Node, tmp_path: Path, source: str) -> None:
+    """Filters, windows, pages and figures over documents of that form equal looking at every one of them."""
     documents = calls(1500, seed=53)
     plain = [plain_scan.of_document(each.id, each.index, each.body) for each in documents]
-    plugin = filled(search_node, tmp_path, "derived", documents)
+    plugin = filled(search_node, tmp_path, source, documents)
     chance = random.Random(54)
     for _ in range(40):
         filters: dict[str, Any] = {
@@ -133,9 +139,9 @@ def test_words_in_no_order_come_back_sorted_and_once(hits: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("source", ["stored", "derived"])
+@pytest.mark.parametrize("source", ["stored", "packed", "derived"])
 def test_a_number_without_points_is_searched_and_counted(search_node: Node, tmp_path: Path, source: str) -> None:
-    """Ranges, values, sums and buckets of whole numbers that have doc values only, in either form."""
+    """Ranges, values, sums and buckets of whole numbers that have doc values only, in every form."""
     documents = calls(400, seed=55, days=1)
     filled(search_node, tmp_path, source, documents)
     index = documents[0].index
@@ -169,8 +175,8 @@ def test_a_value_no_index_can_hold_is_set_aside_with_its_reason(opensearch_node:
     assert "32766" in outcomes[0].detail
 
 
-@pytest.mark.parametrize(("before", "after"), [("stored", "derived"), ("derived", "stored")])
-def test_a_day_of_the_other_form_goes_on_and_gets_new_fields(search_node: Node, tmp_path: Path, before: str, after: str) -> None:
+@pytest.mark.parametrize(("before", "after"), [("stored", "derived"), ("derived", "packed"), ("packed", "stored")])
+def test_a_day_of_another_form_goes_on_and_gets_new_fields(search_node: Node, tmp_path: Path, before: str, after: str) -> None:
     """`source` changed in the middle of a day, and a processor added: the day keeps its form and takes the new field."""
     engine, url = search_node.engine, search_node.url
     send(bulk_parts.output(engine, url, tmp_path, source=before), [bulk_parts.document(1)])
@@ -182,7 +188,7 @@ def test_a_day_of_the_other_form_goes_on_and_gets_new_fields(search_node: Node, 
     assert verdicts(outcomes) == ["stored", "duplicate"]
     assert is_derived(search_node, DAY) == (before == "derived")
     _, found = search_node.call("GET", f"/{DAY}/_mapping")
-    assert (found[DAY]["mappings"]["_meta"]["vosship"].get("source") == "derived") == (before == "derived")
+    assert source_of(found[DAY]["mappings"]) == before
     (again,) = send(bulk_parts.output(engine, url, tmp_path, more, source=after), [bulk_parts.document(3)])
     assert verdicts(again) == ["stored"]
 
@@ -203,11 +209,12 @@ def test_a_day_of_an_older_mapping_gets_the_missing_field_and_nothing_else(searc
     assert verdicts(outcomes) == ["stored"]
 
 
-def test_check_says_when_the_other_form_is_installed(search_node: Node, tmp_path: Path) -> None:
-    """A template of the other form is drift, until `setup`; then nothing is to be said."""
+@pytest.mark.parametrize("source", ["packed", "derived"])
+def test_check_says_when_another_form_is_installed(search_node: Node, tmp_path: Path, source: str) -> None:
+    """A template of another form is drift, until `setup`; then nothing is to be said."""
     engine, url = search_node.engine, search_node.url
     list(bulk_parts.output(engine, url, tmp_path).setup())
-    derived = bulk_parts.output(engine, url, tmp_path, source="derived")
+    derived = bulk_parts.output(engine, url, tmp_path, source=source)
     bad = [remark for remark in derived.check() if remark.level == "bad"]
     assert {remark.hint for remark in bad} == {"run `vosship setup`"}
     assert any("source" in remark.text for remark in bad)
@@ -228,7 +235,7 @@ def test_replacing_a_derived_document_replaces_it(search_node: Node, tmp_path: P
 
 
 def test_a_foreign_index_still_halts(opensearch_node: Node, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Knowing two forms does not make a third one ours."""
+    """Knowing several forms does not make any other ours."""
     assert opensearch_node.call("PUT", f"/{DAY}", {"mappings": {"_meta": {"vosship": {}}}})[0] == 200
     with caplog.at_level(logging.ERROR), pytest.raises(HaltedError, match="does not carry vosship's mapping"):
         send(bulk_parts.output("opensearch", opensearch_node.url, tmp_path, source="derived"), [bulk_parts.document(1)])

@@ -47,11 +47,11 @@ class Guard:
         log: logging.Logger,
         clock: Callable[[], float] = time.monotonic,
         *,
-        other: Mapping[str, Any] | None = None,
+        others: Iterable[Mapping[str, Any]] = (),
     ) -> None:
-        """`mapping` is today's; `other` its other form, which days made before `source` was changed still have."""
+        """`mapping` is today's; `others` its other forms, which days made before `source` was changed still have."""
         self._client = client
-        self._forms = {source_of(form): form for form in (other, mapping) if form is not None}
+        self._forms = {source_of(form): form for form in (*others, mapping)}
         self._mapping = mapping
         self._log = log
         self._clock = clock

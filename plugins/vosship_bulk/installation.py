@@ -15,6 +15,7 @@ from vosship.plugin import Remark
 from vosship.schema import Schema
 from vosship_bulk.client import Answer, Client, Engine, refuse, said
 from vosship_bulk.options import Options
+from vosship_bulk.packing import too_old
 from vosship_bulk.templates import POLICY, lifecycle, templates
 
 SAMPLE_DAY = "2000.01.01"
@@ -44,6 +45,8 @@ class Installation:
 
     def install(self, *, overwrite: bool) -> Iterator[Step]:
         """Put what is missing, and with `overwrite` what differs, step by step. Raises HaltedError when refused."""
+        if reason := self._too_old():
+            raise HaltedError(reason, hint="set `source: stored`, or bring the server up to date")
         answer = self._client.call("GET", self._policy_path)
         able = _has_lifecycle(answer)
         if able:
@@ -55,6 +58,8 @@ class Installation:
 
     def compare(self) -> Iterator[Remark]:
         """Template and lifecycle as `check` reports them; changes nothing."""
+        if reason := self._too_old():
+            yield Remark("bad", reason, hint="set `source: stored`, or bring the server up to date")
         answer = self._client.call("GET", self._policy_path)
         able = _has_lifecycle(answer)
         if not able:
@@ -77,6 +82,15 @@ class Installation:
             hint = "if an agent is running, it was removed since: run `vosship setup`"
             return Remark("warn", f"the {what} is missing; `vosship run` installs it when it begins", hint)
         return Remark(level, f"the {what} is missing, and with `setup: manual` no run installs it", "run `vosship setup`")
+
+    def _too_old(self) -> str:
+        if self._options.source != "packed":
+            return ""
+        answer = self._client.call("GET", "/")
+        version = answer.json().get("version", {}) if answer.status == 200 else {}  # not every distribution or user may ask
+        if version.get("distribution", "elasticsearch") != self._engine:
+            return ""
+        return too_old(self._engine, str(version.get("number", "")))
 
     def _outranked(self, name: str, body: Mapping[str, Any]) -> Remark | None:
         """Said where a new day would be made by somebody else's template of a higher priority: it would have another mapping."""

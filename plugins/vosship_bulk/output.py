@@ -23,6 +23,7 @@ from vosship_bulk.examination import examine
 from vosship_bulk.guard import Guard
 from vosship_bulk.installation import Installation, Step
 from vosship_bulk.moving import remove_elsewhere
+from vosship_bulk.packing import arranged
 from vosship_bulk.templates import lifecycle, mapping, templates
 
 
@@ -38,8 +39,9 @@ class _Bulk:
         self._options = options
         self._context = context
         self._mapping = mapping(context.schema, engine=self.engine, source=options.source)
-        other: _options.Source = "stored" if options.source == "derived" else "derived"
-        self._other = mapping(context.schema, engine=self.engine, source=other)
+        others = (source for source in _options.SOURCES if source != options.source)
+        self._others = [mapping(context.schema, engine=self.engine, source=source) for source in others]
+        self._shape = arranged if options.source == "packed" else bytes
         self._arrays = frozenset(field.name for field in context.schema if field.array)
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
@@ -83,7 +85,7 @@ class _Bulk:
         return [blocked.get(document.index) or next(answers) for document in batch]
 
     def _attempt(self, guard: Guard, batch: Sequence[Document], action: wire.Action) -> Sequence[Outcome]:
-        body, headers = wire.encode(wire.render(batch, action), self._options.compression_level)
+        body, headers = wire.encode(wire.render(batch, action, self._shape), self._options.compression_level)
         answer = self._connected().call("POST", wire.PATH, body, headers)
         if answer.status != 200:
             raise refuse(answer, "sending")
@@ -110,7 +112,7 @@ class _Bulk:
                 if self._options.setup == "auto":
                     for step in self._installation(client).install(overwrite=False):
                         self._tell(step)
-                self._guard = Guard(client, self._mapping, self._context.log, other=self._other)
+                self._guard = Guard(client, self._mapping, self._context.log, others=self._others)
             return self._guard
 
     def _tell(self, step: Step) -> None:

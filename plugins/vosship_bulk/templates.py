@@ -9,7 +9,7 @@ the mapping does not know is refused instead of guessed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,8 +17,9 @@ import msgspec
 from vosship.errors import ConfigError, HaltedError
 from vosship.events import Field
 from vosship.schema import VERSION, Schema
+from vosship_bulk import packing
 from vosship_bulk.client import Engine
-from vosship_bulk.options import Options, Source
+from vosship_bulk.options import SOURCES, Options, Source
 
 POLICY = "vos3000"
 """Name of the lifecycle policy, the same on both engines."""
@@ -58,7 +59,8 @@ def mapping(schema: Schema, *, engine: Engine = "opensearch", source: Source = "
 
     OpenSearch derives a source only where no field is an alias and no keyword has `ignore_above`: both are left out then.
     """
-    form = _Form(derived=source == "derived", bare=source == "derived" and engine == "opensearch")
+    derived = source == "derived"
+    form = _Form(derived=derived, bare=derived and engine == "opensearch", packed=source == "packed")
     properties: dict[str, Any] = {}
     for field in schema:
         if not (form.bare and field.type == "alias"):
@@ -72,20 +74,23 @@ def mapping(schema: Schema, *, engine: Engine = "opensearch", source: Source = "
         "dynamic_templates": [{"labels": {"path_match": "labels.*", "mapping": label}}],
         "properties": properties,
     }
-    mark = {"schema": VERSION, "digest": _digest(body), **({"source": source} if form.derived else {})}
+    mark = {"schema": VERSION, "digest": _digest(body), **({"source": source} if source != "stored" else {})}
     return {"_meta": {"vosship": mark}, **body}
 
 
 def source_of(mapped: Mapping[str, Any]) -> Source:
     """Which form a mapping of ours has, by its mark."""
-    return "derived" if mapped.get("_meta", {}).get("vosship", {}).get("source") == "derived" else "stored"
+    found = mapped.get("_meta", {}).get("vosship", {}).get("source")
+    return next((source for source in SOURCES if source == found), "stored")
 
 
 class _Form(msgspec.Struct, frozen=True):
-    """How fields are mapped. `derived`: everything can be read back without `_source`; `bare`: nothing OpenSearch refuses then."""
+    """How fields are mapped. `derived`: everything can be read back without `_source`; `bare`: nothing OpenSearch refuses then;
+    `packed`: no terms or points that `packing` does without."""
 
     derived: bool
     bare: bool
+    packed: bool
 
     def keyword(self, *, indexed: bool) -> dict[str, Any]:
         limited = indexed and not self.bare
@@ -123,8 +128,9 @@ def _typed(field: Field, form: _Form) -> dict[str, Any]:
         body = form.keyword(indexed=field.indexed)
     if field.type == "date":
         body["format"] = "strict_date_optional_time||epoch_millis"
-    pointless = (field.type in ("long", "integer") and field.name not in RANGED) or (form.derived and field.name in UNRANGED)
-    if not field.indexed or (pointless and field.doc_values):
+    scanned = field.type in ("long", "integer") and field.name not in RANGED
+    scanned |= (form.derived and field.name in UNRANGED) or (form.packed and field.name in packing.UNINDEXED)
+    if not field.indexed or (scanned and field.doc_values):
         body["index"] = False
     if not field.doc_values or (form.derived and field.name in ORDERED):
         body["doc_values"] = False
@@ -133,8 +139,9 @@ def _typed(field: Field, form: _Form) -> dict[str, Any]:
     return body
 
 
-def settings(options: Options, template: str, *, engine: Engine, lifecycle: bool) -> dict[str, Any]:
-    """Index settings. `lifecycle`: name Elasticsearch's policy, which a server without the feature refuses.
+def settings(options: Options, template: str, *, engine: Engine, lifecycle: bool, neighbours: Sequence[str] = ()) -> dict[str, Any]:
+    """Index settings. `lifecycle`: name Elasticsearch's policy, which a server without the feature refuses. `neighbours`: what
+    calls are sorted by before their time.
 
     What each is worth is in docs/decisions.md, "Index size".
     """
@@ -145,7 +152,7 @@ def settings(options: Options, template: str, *, engine: Engine, lifecycle: bool
         # STORED must mean durable: fsync before the answer, whatever the cluster's default.
         "translog": {"durability": "request"},
         # Newest first is how calls are looked at and exported: neighbours in time then lie in one compressed block.
-        "sort": {"field": ["@timestamp"], "order": ["desc"]},
+        "sort": {"field": [*neighbours, "@timestamp"], "order": [*("asc" for _ in neighbours), "desc"]},
     }
     if options.replicas is None:
         index["auto_expand_replicas"] = "0-1"
@@ -170,11 +177,17 @@ Elasticsearch without the licence for it keeps the source nevertheless, says its
 def templates(schema: Schema, options: Options, *, engine: Engine, lifecycle: bool) -> dict[str, dict[str, Any]]:
     """Composable index templates by name."""
     body = mapping(schema, engine=engine, source=options.source)
+    declared = {field.name for field in schema}
+    neighbours = [name for name in packing.NEIGHBOURS if name in declared] if options.source == "packed" else []
+    made = {
+        name: settings(options, name, engine=engine, lifecycle=lifecycle, neighbours=neighbours if name == "vos3000-calls" else ())
+        for name in PATTERNS
+    }
     return {
         name: {
             "index_patterns": list(patterns),
             "priority": PRIORITY,
-            "template": {"settings": settings(options, name, engine=engine, lifecycle=lifecycle), "mappings": body},
+            "template": {"settings": made[name], "mappings": body},
             "_meta": {"vosship": body["_meta"]["vosship"]},
         }
         for name, patterns in PATTERNS.items()

@@ -6,7 +6,7 @@ It opens no connection and keeps no state: bytes in, bytes or outcomes out.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -62,12 +62,12 @@ def _head(action: str, index: str) -> bytes:
     return b'\n{"' + action.encode() + b'":{"_index":' + msgspec.json.encode(index) + b',"_id":"'
 
 
-def render(batch: Sequence[Document], action: Action = "create") -> bytes:
-    """The request body, uncompressed. Ids are URL-safe base64 and need no escaping."""
+def render(batch: Sequence[Document], action: Action = "create", shape: Callable[[bytes], bytes] = bytes) -> bytes:
+    """The request body, uncompressed, each document as `shape` makes it. Ids are URL-safe base64 and need no escaping."""
     parts = [b'"}}\n'] * (4 * len(batch) + 1)
     parts[0::4] = [_head(action, document.index) for document in batch] + [b"\n"]
     parts[1::4] = [document.id.encode() for document in batch]
-    parts[3::4] = [document.body for document in batch]
+    parts[3::4] = [shape(document.body) for document in batch]
     parts[0] = parts[0][1:]
     return b"".join(parts)
 
