@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from vosship.testing.cluster import Cluster
 from vosship_switch.account import Written, written
 
 VOSSHIP = [sys.executable, "-m", "vosship.cli"]
@@ -111,6 +112,11 @@ def sqlite_places(store: Path) -> Counter[Place]:
             for base, offset in db.execute('SELECT base, "log.offset" FROM calls JOIN files ON _file = number'):
                 found[base_of(base), offset] += 1
     return found
+
+
+def places_of(cluster: Cluster) -> Counter[Place]:
+    """How often each line stands in the fake cluster."""
+    return Counter((base_of(body["log.file.path"]), body["log.offset"]) for _, _, body in cluster.documents())
 
 
 def base_of(path: str) -> str:

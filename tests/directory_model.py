@@ -244,9 +244,12 @@ class DirectoryModel:
         self.overgrown -= {place for base, content in self.files.items() for place in places(base, 0, content)}
         self._seen = {base: (self._inode(base), content) for base, content in self.files.items()}
 
-    def forgot(self) -> None:
-        """The agent lost its memory of what it had seen; what it owes is what it sees next."""
-        self.owed.clear()
+    def forgot(self, *, noted: bool = False) -> None:
+        """The agent lost its memory of what it had seen; what it owes is what it sees next.
+
+        With `noted` it still owes what it had seen of files that were not there any more when it last looked.
+        """
+        self.owed = {place for place in self.owed - self.overgrown if noted and place.base not in self._seen}
         self.overgrown.clear()
         self._seen.clear()
         self._overwritten.clear()

@@ -16,11 +16,11 @@ import pytest
 from tests.crash_parts import (
     Process,
     agent,
-    base_of,
     configure,
     dead_lines,
     lines_of,
     pipeline_status,
+    places_of,
     sqlite_places,
     tally,
     vosship,
@@ -32,11 +32,6 @@ from vosship.testing.cluster import Cluster
 pytestmark = pytest.mark.crash
 
 KILLS = 20
-
-
-def places_of(cluster: Cluster) -> Counter[tuple[str, int]]:
-    """How often each line stands in the fake cluster."""
-    return Counter((base_of(body["log.file.path"]), body["log.offset"]) for _, _, body in cluster.documents())
 
 
 def test_twenty_kills_lose_and_double_nothing(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import vosship.delivery
 import vosship.documents
+import vosship.holding
 import vosship.pipeline
 import vosship.revival
 import vosship.running
@@ -27,6 +28,7 @@ from vosship.events import DUPLICATE, STORED, Gone, Outcome, Verdict
 from vosship.running import BlockQueue, RunningPipeline
 from vosship.state import Revived, Settled, State
 from vosship_files.access import Access
+from vosship_files.held import HeldStreams
 from vosship_files.roster import Roster
 
 Patch = pytest.MonkeyPatch
@@ -222,6 +224,22 @@ def dead_line_forgotten(patch: Patch) -> None:
     patch.setattr(State, "settle", bare_settle)
 
 
+def what_dies_with_the_agent_not_named(patch: Patch) -> None:
+    patch.setattr(vosship.holding.Holding, "ends", _nothing_lost)
+
+
+async def _nothing_lost(self: Any) -> list[Gone]:
+    return []
+
+
+def what_only_the_agent_holds_not_noted(patch: Patch) -> None:
+    patch.setattr(vosship.holding, "_note", lambda db, pipeline, held: None)
+
+
+def read_and_unsettled_taken_for_safe(patch: Patch) -> None:
+    patch.setattr(HeldStreams, "end", lambda self, stream, size, reason="", proof=b"": None)
+
+
 # -- the shortest histories that show them ------------------------------------------------------------------------------
 
 
@@ -319,6 +337,27 @@ def replayed_too_soon(machine: Conservation) -> None:
     machine.answer(0)
 
 
+def deleted_in_an_outage(end: Callable[[Conservation], None], lines: int = 4) -> History:
+    """The oldest file is deleted, held open or wholly read, nothing of it settled; the agent ends and comes back."""
+
+    def history(machine: Conservation) -> None:
+        begin(machine, "g" * lines, "g", "g", "g", hold=64)
+        machine.delete_oldest()
+        machine.look()
+        end(machine)
+        machine.start()
+
+    return history
+
+
+def stopped(machine: Conservation) -> None:
+    machine.end("stop in an outage", 0, 0)
+
+
+def killed(machine: Conservation) -> None:
+    machine.kill("wherever", 0, 0)
+
+
 BUGS: list[tuple[Callable[[Patch], None], History, str]] = [
     (offset_settled_before_send, killed_while_sending, "neither stored nor dead"),
     (dead_line_forgotten, only_good_and_bad_lines, "no trace of a malformed line"),
@@ -338,6 +377,9 @@ BUGS: list[tuple[Callable[[Patch], None], History, str]] = [
     (end_forgotten, deleted_unread, "360 bytes lost, 0 entered"),
     (replay_believed, replayed_too_soon, "neither stored nor dead"),
     (line_left_out_of_the_id, rewritten_while_up, "neither stored nor dead"),
+    (what_dies_with_the_agent_not_named, deleted_in_an_outage(stopped, lines=150), "not named at the stop"),
+    (what_only_the_agent_holds_not_noted, deleted_in_an_outage(killed, lines=150), "neither delivered nor lost"),
+    (read_and_unsettled_taken_for_safe, deleted_in_an_outage(killed), "neither delivered nor lost"),
 ]
 """Bug, history, and the words in which the judgement finds it."""
 

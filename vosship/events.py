@@ -54,16 +54,32 @@ class Stream(msgspec.Struct, frozen=True, gc=False):
     starts_at: float | None = None
 
 
+class Held(msgspec.Struct, frozen=True, gc=False):
+    """A stream that ends with the process: no file holds it any more, and what is unsettled of its `size` bytes is in memory only.
+
+    `proof`, where there is one, vouches for all of it; `reason` says what became of it if it is not settled (a short fixed
+    sentence). `elsewhere`: a file bears its name that may hold the same; the next reader compares before it is called lost.
+    """
+
+    stream: Stream
+    size: int
+    proof: Proof = b""
+    reason: str = ""
+    elsewhere: bool = False
+
+
 class Position(msgspec.Struct, frozen=True, gc=False):
     """How far a stream is settled: everything before `offset` has its fate in the ledger.
 
-    `gone` streams were finished or entered as lost: their content is not expected again.
+    `gone` streams were finished or entered as lost: their content is not expected again. `held` is what an earlier agent,
+    before it was killed, noted of a stream that only it still held; of a gone one, that something was lost of it.
     """
 
     stream: Stream
     offset: int
     proof: Proof = b""
     gone: bool = False
+    held: Held | None = None
 
 
 class Block(msgspec.Struct, gc=False):

@@ -18,6 +18,7 @@ from vosship.config import OutputCommon
 from vosship.delivery import Batch, Delivery, Doing
 from vosship.errors import FatalError, VosshipError
 from vosship.events import Block, Gone, Position
+from vosship.holding import Holding, Holds
 from vosship.pipeline import LINE_TOO_LONG, Pipeline, Prepared, dead_at
 from vosship.plugin import Metrics, Settled, Until
 from vosship.state import State
@@ -146,6 +147,8 @@ class RunningPipeline:
         self._tasks: list[asyncio.Task[None]] = []
         self._group: asyncio.TaskGroup | None = None
         self._rate: tuple[float, int] = (time.monotonic(), 0)
+        self._holding = Holding(self.name, state)
+        self._following: asyncio.Task[None] | None = None
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Begin; every task lives in `group`, and no failure of this pipeline leaves it as an exception."""
@@ -208,10 +211,13 @@ class RunningPipeline:
         self.stop_reading()
 
     async def _read(self) -> None:
-        known = await asyncio.wrap_future(self._state.submit_known(self.name))
+        known = await self._holding.known(self._now())
         if isinstance(self.source, Settled):
             self.source.settled(self.name, known)
         stream = self.source.read(known, self._until)
+        if isinstance(stream, Holds):
+            assert self._group is not None
+            self._following = self._group.create_task(self._holding.follow(stream), name=f"{self.name} holding")
         try:
             async for item in stream:
                 await self._queue.put(item)
@@ -285,8 +291,26 @@ class RunningPipeline:
                 self._slots.release()
                 if error and not self.failure:
                     self._fail(error)
+            await self._take_leave()
         finally:
             self.finished.set()
+
+    async def _take_leave(self) -> None:
+        """Enter as lost what only this pipeline's reader still held: nothing more of it is sent, and its descriptors are closed."""
+        if self._following is None:
+            return
+        await self._following
+        try:
+            ends = await self._holding.ends()
+            if ends and (error := await self._enter(Batch(gone=ends))):
+                raise error
+        except VosshipError as error:  # it is noted: the next start names it
+            log.warning(
+                "what is lost with the agent's end is entered at the next start",
+                extra={"pipeline": self.name, "reason": str(error)},
+            )
+        else:
+            self._holding.shout(ends)
 
     async def _enter(self, batch: Batch) -> VosshipError | None:
         try:
@@ -342,6 +366,7 @@ class RunningPipeline:
         metrics.count("vosship_lines_filtered_total", counts["filtered"], pipeline=name)
         metrics.count("vosship_bytes_lost_total", counts["lost_bytes"], pipeline=name)
         self._note_rate(settled_bytes)
+        self._holding.settled(batch.gone)
         if isinstance(self.source, Settled):
             blocks = [settled.prepared.block for settled in batch.settled]
             moved = {block.stream.name: Position(block.stream, block.end, block.proof) for block in blocks}

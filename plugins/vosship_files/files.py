@@ -1,35 +1,30 @@
-"""The input `files`: the walk over the CDR directory as an asynchronous stream of blocks.
+"""The input `files`: what is configured of it, what it sees, and its readers.
 
-It does not decide what to read (`walk`), and it keeps no positions: the core hands them in.
+It does not read (`reader`), and it keeps no positions: the core hands them in.
 """
 
 from __future__ import annotations
 
 import asyncio
 import glob
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from vosship.events import Block, Field, Gone, Stream
+from vosship.events import Field, Stream
 from vosship.plugin import Context, Known, Remark, StreamSize, Until
 from vosship_files.checks import examine
 from vosship_files.directory import Directory, Entry, pattern
 from vosship_files.gaps import Gaps
-from vosship_files.lines import Pause
 from vosship_files.looking import too_old
 from vosship_files.names import one_family
 from vosship_files.options import Options as _Options
+from vosship_files.reader import Reader, Wait
 from vosship_files.rescue import Rescue, holds
 from vosship_files.source import gzip_size
 from vosship_files.walk import Walk
-from vosship_files.watch import Watch
-
-Wait = Callable[[asyncio.Event, float], Awaitable[None]]
-"""Return when the event is set, or after so many seconds."""
 
 KEEP_FILES_PARAMETER = "SERVER_CDR_FILE_WRITE_MAX"
 """The switch parameter that says how many files are kept (domain: the files)."""
@@ -61,7 +56,7 @@ class Files:
         self._zone = ZoneInfo(context.timezone)
         self._patterns = [pattern(path, context.base_dir) for path in options.paths]
         self._rescue = self._make_rescue()
-        self._unreadable: dict[object, Mapping[str, str]] = {}  # of each `read`
+        self._readers: list[Reader] = []
 
     def _make_rescue(self) -> Rescue | None:
         if self.options.rescue_dir is None:
@@ -90,63 +85,15 @@ class Files:
             gaps=Gaps(self._zone, self.options.still_s, enabled=self.options.report_gaps),
         )
 
-    async def read(self, known: Known, until: Until) -> AsyncGenerator[Block | Gone, None]:
-        """Blocks from the settled positions on; the oldest file first, a share of the reading for the newest.
-
-        Looking at the directory goes on while nobody asks for blocks, so that files about to be deleted are opened or
-        rescued in an outage too. Closing the iterator gives back every descriptor.
-        """
-        loop = asyncio.get_running_loop()
-        walk, reader = self.walk(known, until), object()
-        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"files-{self.context.name}")
-        hint, looked = asyncio.Event(), asyncio.Event()
-        watch = Watch(lambda: loop.call_soon_threadsafe(hint.set), self.context.log) if self.options.watch else None
-        looking: asyncio.Task[None] | None = None
-        try:
-            self._unreadable[reader] = await loop.run_in_executor(thread, _look, walk)
-            looking = loop.create_task(self._look(walk, reader, thread, watch, hint, looked))
-            looking.add_done_callback(lambda _: looked.set())
-            while True:
-                item = await loop.run_in_executor(thread, walk.advance)
-                if not isinstance(item, Pause):
-                    yield item
-                elif item is Pause.END:
-                    self._unreadable[reader] = await loop.run_in_executor(thread, walk.unreadable)
-                    if until == "now":
-                        return
-                    await looked.wait()
-                    looked.clear()
-                if looking.done():
-                    looking.result()
-        finally:
-            if looking is not None:
-                looking.cancel()
-            if watch is not None:
-                watch.close()
-            thread.submit(walk.close)
-            thread.shutdown(wait=False)
-
-    async def _look(
-        self,
-        walk: Walk,
-        reader: object,
-        thread: ThreadPoolExecutor,
-        watch: Watch | None,
-        hint: asyncio.Event,
-        looked: asyncio.Event,
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            if watch is not None:
-                await loop.run_in_executor(thread, watch.follow, walk.folders())
-            await self._wait(hint, self.options.poll_s)
-            hint.clear()
-            self._unreadable[reader] = await loop.run_in_executor(thread, _look, walk)
-            looked.set()
+    def read(self, known: Known, until: Until) -> Reader:
+        """Blocks from the settled positions on; the oldest file first, a share of the reading for the newest (see `Reader`)."""
+        reader = Reader(self.walk(known, until), until, self.options, self.context, self._wait)
+        self._readers.append(reader)
+        return reader
 
     def unreadable(self) -> Mapping[str, str]:
         """See `Hindered`: what any of its readers could not read."""
-        return {path: why for found in self._unreadable.values() for path, why in found.items()}
+        return {path: why for reader in self._readers for path, why in reader.unreadable.items()}
 
     def narrowed(self, streams: Collection[str]) -> Files:
         """See `Narrows`: those files and their `.gz` copies; nothing is rescued, held or watched."""
@@ -190,11 +137,6 @@ class Files:
     def check(self) -> Iterator[Remark]:
         """See `Checks`."""
         return examine(self.options, self._patterns, self._zone, self.context, self.family)
-
-
-def _look(walk: Walk) -> Mapping[str, str]:
-    walk.look()
-    return walk.unreadable()
 
 
 def _plain_size(entry: Entry, offset: int) -> int:

@@ -43,8 +43,8 @@ class Gaps:
         folders: dict[str, list[tuple[float, str]]] = defaultdict(list)
         for name in tracks.keys() | directory.entries.keys():
             track = tracks.get(name)
-            if track is not None and track.gone and not track.offset and name not in directory.entries:
-                self._told.add(name)  # a hole told in an earlier run, or a file lost whole
+            if track is not None and track.gone and not (track.offset or track.seen_bytes) and name not in directory.entries:
+                self._told.add(name)  # a hole told in an earlier run, or an empty file
                 continue
             folder, _, base = name.rpartition("/")
             at = starts_at(base, self._zone)

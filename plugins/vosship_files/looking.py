@@ -11,10 +11,13 @@ import logging
 import resource
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from vosship.events import Gone, Position, Stream
 from vosship.plugin import Known, Until
 from vosship_files.directory import Directory, Entry
 from vosship_files.gaps import Gaps
+from vosship_files.held import holds
 from vosship_files.identity import decode
 from vosship_files.names import GZIP_SUFFIX
 from vosship_files.options import Options
@@ -52,7 +55,7 @@ class Looking:
         self._options = options
         self._directory = directory
         self._roster = roster
-        self._known = known
+        self._known = dict(known)
         self._until = until
         self._now = now
         self._log = log
@@ -93,11 +96,13 @@ class Looking:
         rescued = self._rescue.find() if self._rescue else {}
         entries = self._directory.entries
         for name, entry in sorted(entries.items(), key=lambda item: item[1].order):
+            self._face(name, [*rescued.get(name, ()), entry])
             earlier = [kept for kept in rescued.get(name, ()) if kept.inode != entry.inode]
             if not earlier or not self._meet_rescued(earlier, entry, now):
                 self._meet(name, entry, now)
         for name, kept in rescued.items():
             if name not in entries:
+                self._face(name, kept)
                 self._meet_rescued(kept, None, now)
         self._awaited = set(self._known) - self._roster.tracks.keys()
 
@@ -109,16 +114,35 @@ class Looking:
             self._awaited.discard(name)
             if name in self._roster.tracks:
                 continue
+            self._face(name, [])
             position = self._known[name]
             order = (position.stream.starts_at or 0.0, position.stream.base, name)
             track = self._roster.tracks[name] = Track(position.stream, order, None, position.offset, position.proof)
             track.gone = position.gone
+            track.seen_bytes = position.held.size if position.held else 0
             if not position.gone:
                 self._roster.out.append(self._missed(track))
+
+    def _face(self, name: str, files: Sequence[Entry]) -> None:
+        """What only an agent that was killed still held is lost, unless one of these files holds it."""
+        position = self._known.get(name)
+        held = position.held if position is not None and not position.gone else None
+        if position is None or held is None:
+            return
+        if any(holds(file, held) for file in files):
+            self._roster.held.found(held.stream)
+            self._known[name] = msgspec.structs.replace(position, held=None)
+            return
+        self._known[name] = msgspec.structs.replace(position, gone=True)
+        track = Track(position.stream, (0.0, "", ""), None, position.offset, position.proof)
+        lost = max(0, held.size - position.offset)
+        self._roster.out.append(self._roster.end(track, lost, held.reason if lost else "deleted"))
 
     def _meet(self, name: str, entry: Entry, now: float) -> None:
         """A file whose name this reader has not seen before, or that is back after it was gone."""
         before = self._roster.tracks.get(name)
+        if before is None:
+            self._face(name, [entry])
         position = Position(before.stream, before.offset, before.proof, before.gone) if before else self._known.get(name)
         generation = position.stream.generation if position else 1
         track = self._roster.track(entry, generation, position.offset if position else 0, position.proof if position else b"")
@@ -236,7 +260,7 @@ class Looking:
     def _changed(self, track: Track, before: Entry, entry: Entry, now: float) -> None:
         replaced = (before.inode, before.device) != (entry.inode, entry.device)
         if replaced and track.cutter is not None:
-            self._retire(track)
+            self._retire(track, self._kept(before))
             track.after = self._roster.next(track, entry, now)
             return
         track.entry = entry
@@ -264,19 +288,23 @@ class Looking:
     def _vanished(self, track: Track) -> None:
         """The name is no longer in the directory: read what is still open or rescued, else what was unread is lost."""
         entry, track.entry = track.entry, None
-        kept = self._rescue.kept(entry) if self._rescue and entry else None
+        kept = self._kept(entry) if entry else None
         if track.cutter is not None and not self._has_room():
             track.close()
         if track.cutter is None and kept is not None and self._take_rescued(track, kept):
             self._roster.pend(track)
         elif track.cutter is not None:
-            self._retire(track)
+            self._retire(track, kept)
         elif self._roster.tracks.get(track.stream.name) is track:
             self._roster.lose(track)  # a later bearer of the name waits until it is its turn: see `_promote`
 
-    def _retire(self, track: Track) -> None:
+    def _kept(self, entry: Entry) -> Entry | None:
+        return self._rescue.kept(entry) if self._rescue else None
+
+    def _retire(self, track: Track, kept: Entry | None) -> None:
         """Its open file lost the name: read it to its end."""
         track.retired, track.verified, track.entry = True, False, None
+        track.rescued = kept is not None
         track.sure_bytes = max(track.sure_bytes, track.seen_bytes)
         if track.cutter is not None and not track.stream.path.endswith(GZIP_SUFFIX):
             size = track.cutter.source.size()
@@ -296,7 +324,7 @@ class Looking:
             return False
         track.seen_bytes = max(track.seen_bytes, kept.size)
         track.stream = Stream(track.stream.name, kept.base, kept.path, track.stream.generation, kept.starts_at)
-        track.retired, track.entry = True, None
+        track.retired, track.rescued, track.entry = True, True, None
         if not self._has_room():
             track.close()
             track.entry = kept  # opened again in its turn

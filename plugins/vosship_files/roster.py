@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from vosship.events import Gone, Stream
+from vosship.events import Gone, Held, Stream
 from vosship.plugin import Until
 from vosship_files.access import Access
 from vosship_files.directory import Directory, Entry
+from vosship_files.held import UNSETTLED, HeldStreams, whole
 from vosship_files.identity import decode
 from vosship_files.options import Options
 from vosship_files.source import Source
@@ -23,7 +24,10 @@ from vosship_files.turns import Turns
 class Roster:
     """Every track of one reader, and what is to be said of them before the next block."""
 
-    def __init__(self, options: Options, directory: Directory, until: Until, now: Callable[[], float], log: logging.Logger) -> None:
+    def __init__(
+        self, options: Options, directory: Directory, until: Until, now: Callable[[], float], log: logging.Logger,
+        held: Iterable[Held] = (),
+    ) -> None:  # fmt: skip
         self._options = options
         self._directory = directory
         self.goes_on = until == "forever"
@@ -38,6 +42,8 @@ class Roster:
         """Half last lines that wait for their file to be finished."""
         self.out: deque[Gone] = deque()
         """Ends found while looking, to be handed over before the next block."""
+        self.held = HeldStreams(held)
+        """What ends with the process, that included which an earlier one held and nobody has looked for yet."""
 
     def track(self, entry: Entry, generation: int, offset: int = 0, proof: bytes = b"") -> Track:
         """A new track of that file, not yet in `tracks`."""
@@ -158,6 +164,7 @@ class Roster:
         if lost is None:
             lost = max(0, (track.lost_until or track.sure_bytes) - track.offset)
         stream, offset = track.stream, track.offset
+        self.held.end(stream, offset + lost, "rewritten unread")
         self._log.warning("file content changed, read anew from its beginning", extra={"file": stream.name, "offset": offset})
         if lost:
             self.shout(track, lost, reason)
@@ -182,6 +189,7 @@ class Roster:
             fresh.cutter = self.access.anew(track.cutter.source)
             fresh.seen_bytes = track.cutter.source.size()
             fresh.retired, fresh.was_newest, fresh.after, fresh.stop_at = True, track.was_newest, track.after, track.stop_at
+            fresh.rescued = track.rescued
             track.cutter = None
         self.tails.pop(track.stream.name, None)
         self.tracks[track.stream.name] = fresh
@@ -190,10 +198,14 @@ class Roster:
     def lose(self, track: Track) -> None:
         """Its file is gone and nothing of it is open: what was seen and not read is lost."""
         lost = max(track.unread_bytes, track.lost_until - track.offset)
+        track.rescued = False
         self.out.append(self.end(track, lost, "deleted unread" if lost else "deleted"))
 
     def end(self, track: Track, lost: int, reason: str) -> Gone:
         """The end of a track that has no further generation of its own."""
+        if not track.rescued:
+            proof = whole(track)[1] if lost else track.proof
+            self.held.end(track.stream, track.offset + lost, reason if lost else UNSETTLED, proof)
         track.close()
         track.gone, track.pending, track.retired = True, False, False
         self.tails.pop(track.stream.name, None)

@@ -31,6 +31,7 @@ class Track:
         "order",
         "pending",
         "proof",
+        "rescued",
         "retired",
         "seen_bytes",
         "stop_at",
@@ -38,6 +39,7 @@ class Track:
         "sure_bytes",
         "verified",
         "was_newest",
+        "whole",
     )
 
     def __init__(self, stream: Stream, order: Order, entry: Entry | None, offset: int = 0, proof: Proof = b"") -> None:
@@ -57,6 +59,10 @@ class Track:
         """Read to the end at the last try: what is left, if anything, is half a line."""
         self.retired = False
         """The open file no longer bears the name (deleted or replaced): it is read to its end, then gone."""
+        self.rescued = False
+        """Its content has a second name in the rescue directory, and is read from there after a restart."""
+        self.whole: tuple[int, Proof] | None = None
+        """Of an open file that lost its name: its size, and the evidence for all of it."""
         self.last_words = False
         """The half last line of a retired or ended file may be taken."""
         self.was_newest = False

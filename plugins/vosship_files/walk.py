@@ -6,9 +6,9 @@ It decides nothing itself: `looking` says what changed, `reading` what comes nex
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from vosship.events import Block, Gone
+from vosship.events import Block, Gone, Held
 from vosship.plugin import Known, Until
 from vosship_files.directory import Directory
 from vosship_files.gaps import Gaps
@@ -36,13 +36,30 @@ class Walk:
         gaps: Gaps,
     ) -> None:
         self._directory = directory
-        self._roster = Roster(options, directory, until, now, log)
+        self._roster = Roster(
+            options, directory, until, now, log, [each.held for each in known.values() if each.held and not each.gone]
+        )
         self._looking = Looking(options, directory, self._roster, known, until, now=now, log=log, rescue=rescue, gaps=gaps)
         self._reading = Reading(directory, self._roster, now, log)
 
-    def look(self) -> None:
-        """See what changed in the directories, and take note of it. Never raises for what a file system can do."""
+    def look(self) -> list[Held]:
+        """See what changed in the directories, and take note of it. Never raises for what a file system can do.
+
+        Gives what ends with the process as things stand.
+        """
         self._looking.look()
+        return self._roster.held.listing(self._roster.tracks, self._directory.entries)
+
+    def let_go(self, gone: Sequence[Gone]) -> None:
+        """The ends of these streams are settled. Safe to call from any thread."""
+        self._roster.held.let_go(gone)
+
+    def finish(self) -> list[Held]:
+        """A last look, so that what was deleted just now is among what it gives; then everything is given back."""
+        try:
+            return self.look() if self._roster.goes_on else self._roster.held.listing(self._roster.tracks, self._directory.entries)
+        finally:
+            self.close()
 
     def advance(self) -> Block | Gone | Pause:
         """The next thing to hand over; AGAIN when a bounded piece of work gave nothing yet, END when nothing is pending."""

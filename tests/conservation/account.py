@@ -15,7 +15,7 @@ from typing import Any
 from tests.conservation.agent import NAME
 from tests.conservation.hearing import Hearing, Key, Name
 from tests.conservation.parts import BLANK, GOOD, LONG, MALFORMED, Journal, Switch, mark_of
-from tests.directory_model import Place, Span, places
+from tests.directory_model import Account, Place, Span, places
 from vosship.events import Block, Gone
 from vosship.ledger import PipelineStatus, read_status
 from vosship.state import STATE_FILE
@@ -89,8 +89,8 @@ def check_fates(journal: Journal, held: Held, *, healed: bool) -> None:
             assert stored or dead in ("mapping", "index_blocked", "too_large"), f"dead for no reason ({dead}): {key}"
 
 
-def check_directory(switch: Switch, journal: Journal, held: Held, also: set[Place]) -> None:
-    """What the agent saw came out or is named as lost; what is in the index was written. `also`: lines it had rescued."""
+def came_out(switch: Switch, journal: Journal) -> tuple[Account, set[Place], list[Span]]:
+    """What of the directory came out or is named as lost; the half lines taken, and the lines that were cut."""
     delivered = {Place(base, offset, line + b"\n") for (base, offset, line), block in settled_lines(journal.blocks)
                  if not block.unterminated and not block.cut}  # fmt: skip
     halves, cut = set(), []
@@ -102,11 +102,17 @@ def check_directory(switch: Switch, journal: Journal, held: Held, also: set[Plac
             halves.add(Place(block.stream.base, block.offset + start, block.data[start:]))
             delivered.update(places(block.stream.base, block.offset, block.data[:start]))
     lost = [Span(gone.stream.base, gone.offset, gone.offset + gone.lost_bytes) for gone in _ends(journal) if gone.lost_bytes]
-    switch.owed |= also
     account = switch.check(delivered, halves, lost)
     begun = {(span.base, span.offset) for span in cut}  # a half line too long, taken and then written on: dead, and its rest
     missing = [place for place in account.missing if (place.base, place.offset) not in begun]
-    assert not missing, f"neither delivered nor lost: {missing[:3]}"
+    return account._replace(missing=missing), halves, cut
+
+
+def check_directory(switch: Switch, journal: Journal, held: Held, also: set[Place]) -> None:
+    """What the agent saw came out or is named as lost; what is in the index was written. `also`: lines it had rescued."""
+    switch.owed |= also
+    account, halves, cut = came_out(switch, journal)
+    assert not account.missing, f"neither delivered nor lost: {account.missing[:3]}"
     # A half last line of a finished file is taken, and the switch goes on with it later: its rest is read as a line of its own
     # (docs/delivery.md, ways to double a line). The half may be too long, or sent and never settled.
     rests = {(span.base, span.end) for span in cut}
@@ -181,6 +187,13 @@ def check_stop(hearing: Hearing) -> None:
     """An orderly stop settles what was answered, as far as nothing that was put off stands before it."""
     forgotten = hearing.forgotten_for_nothing()
     assert not forgotten, f"stored, answered and not settled at the stop: {forgotten[:3]}"
+
+
+def check_leave(switch: Switch, journal: Journal, rescued: set[str]) -> None:
+    """What ended with an agent that was stopped in order is in the ledger then. `rescued` are base names."""
+    missing = came_out(switch, journal)[0].missing
+    silent = [place for place in missing if place.base not in switch.files and place.base not in rescued]
+    assert not silent, f"not named at the stop: {silent[:3]}"
 
 
 def status_of(files: Any, data_dir: Path) -> PipelineStatus:

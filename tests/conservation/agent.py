@@ -29,6 +29,7 @@ from vosship.schema import Schema
 from vosship.state import Revived
 from vosship.telemetry import Telemetry
 from vosship_files import Files
+from vosship_files.reader import Reader
 
 NAME = "cdr>search"
 
@@ -47,17 +48,23 @@ class Source(Files):
 
     switch: Switch
     early_halves: list[Block]
+    reader: Reader
 
-    async def read(self, known: Known, until: Until) -> AsyncGenerator[Block | Gone, None]:
+    def read(self, known: Known, until: Until) -> Reader:
         """See Files."""
-        stream = super().read(known, until)
+        reader = super().read(known, until)
+        reader._items = self._noted(reader._items)
+        self.reader = reader
+        return reader
+
+    async def _noted(self, items: AsyncGenerator[Block | Gone, None]) -> AsyncGenerator[Block | Gone, None]:
         try:
-            async for item in stream:
+            async for item in items:
                 if isinstance(item, Block) and item.unterminated and self._is_live(item):
                     self.early_halves.append(item)
                 yield item
         finally:
-            await stream.aclose()
+            await items.aclose()
 
     def _is_live(self, block: Block) -> bool:
         """The newest file is still being written: nobody may take its half last line."""
@@ -89,6 +96,8 @@ class Agent:
         self.data_dir = data_dir
         self.loop = SteppedLoop()
         self.holding_commits = False
+        self.noted = True
+        """What only it still holds is in the state, as of its last look."""
         self.early_halves: list[Block] = []
         self._look = asyncio.Event()
         store.waiting = []
@@ -195,26 +204,26 @@ class Agent:
     def fill_disk(self, after: int) -> bool:
         """What waits to be committed meets a full disk. When that hurts the pipeline, the agent must end, not hang."""
         self.state.commit(full_after=after)
-        self.holding_commits = False
+        self.holding_commits = self.noted = False
         self.step()
         hurt = self.running.failure is not None
         if hurt:
             self._come_to_an_end()
         return hurt
 
-    def stop(self) -> None:
-        """What the first SIGTERM does, then the orderly end; attempts on their way are answered."""
+    def stop(self, what: str = "well") -> None:
+        """What the first SIGTERM does, then the orderly end; so attempts on their way are answered."""
         self.holding_commits = False
         self.delivery.give_up_after(0.0)
         self.running.stop_reading()
-        self._come_to_an_end()
+        self._come_to_an_end(what)
 
-    def _come_to_an_end(self) -> None:
+    def _come_to_an_end(self, what: str = "well") -> None:
         for _ in range(ROUNDS):
             self.step()
             if self.ended:
                 break
-            self.store.answer(0, "well")
+            self.store.answer(0, what)
             self.loop.advance(1.0)
         assert self.ended, "the agent does not come to its end"
         with contextlib.suppress(VosshipError):
@@ -236,6 +245,7 @@ class Agent:
         self.store.waiting = []
         self.state.close()
         self.state.submit = _nothing  # type: ignore[method-assign]  # what its tasks do as they are cleared away has no effect
+        self.loop.dropping = {"finish"}  # the last look of a reader that ends in order
         for task in asyncio.all_tasks(self.loop):
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError, VosshipError):
@@ -243,6 +253,7 @@ class Agent:
         self.loop.holding = set()
         self.loop.release(1_000_000)
         self.loop.step()
+        self.source.reader._walk.close()
         self.loop.close()
 
 

@@ -21,6 +21,8 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         self.at = 0.0
         self.holding: set[str] = set()
         """Names of functions that wait for `release` instead of being run at once."""
+        self.dropping: set[str] = set()
+        """Names of functions that are not run any more."""
         self._held: list[tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]] = []
 
     def time(self) -> float:
@@ -30,7 +32,10 @@ class SteppedLoop(asyncio.SelectorEventLoop):
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """Call it here and now, unless it is held."""
         done = self.create_future()
-        if getattr(func, "__name__", "") in self.holding:
+        name = getattr(func, "__name__", "")
+        if name in self.dropping:
+            done.cancel()
+        elif name in self.holding:
             self._held.append((done, func, args))
         else:
             self._call(done, func, args)

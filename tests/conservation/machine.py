@@ -68,6 +68,8 @@ class Conservation(RuleBasedStateMachine):
         self.withdrawn: set[str | None] = set()
         self.early_halves: list[Any] = []
         self.agent: Agent | None = None
+        self.noted = False
+        """The last agent ended in order, or had time to note what only it still held."""
         self.mend("documents", False)
 
     @initialize(
@@ -146,7 +148,7 @@ class Conservation(RuleBasedStateMachine):
     def start(self) -> None:
         if self.agent is not None:
             return
-        self.switch.forgot()
+        self.switch.forgot(noted=self.noted)
         self.agent = Agent(
             self.root, self.data_dir, self.switch, self.store, self.processor, self.journal, lambda: self.now_s, self.options
         )
@@ -199,7 +201,7 @@ class Conservation(RuleBasedStateMachine):
 
     # -- ends: in order, by a full disk, and kill -9 inside each arrow of the path of one line --------------------------
 
-    @rule(how=st.sampled_from(["stop", "full disk"]), number=st.integers(0, 2), after=st.integers(0, 8))
+    @rule(how=st.sampled_from(["stop", "stop in an outage", "full disk"]), number=st.integers(0, 2), after=st.integers(0, 8))
     @needs_agent
     def end(self, how: str, number: int, after: int) -> None:
         """SIGTERM, or a disk that is full at the next settle: then the agent ends with what was settled before."""
@@ -213,9 +215,13 @@ class Conservation(RuleBasedStateMachine):
                 return
             self.agent = None
         else:
-            self.agent.stop()
+            self.agent.stop("refused" if how == "stop in an outage" else "well")
             self.agent = None
             account.check_stop(self.hearing)
+        self.noted = True
+        self._seen()  # it looks a last time
+        if how != "full disk":
+            account.check_leave(self.switch, self.journal, self._rescued_names())
 
     @rule(
         where=st.sampled_from(["wherever", "after storing", "after storing half", "while committing", "while settling"]),
@@ -227,6 +233,7 @@ class Conservation(RuleBasedStateMachine):
         """kill -9: as things stand (before sending, before the answer, before the settle); when the store has the batch, or
         its first half, and nobody heard; or after so many statements of a transaction, at the latest right after its COMMIT."""
         agent = self.agent
+        self.noted = agent.noted and not agent.holding_commits
         waiting = [sending for sending in self.store.waiting if not sending.answer.done()]
         if where.startswith("after storing") and waiting:
             batch = waiting[number % len(waiting)].batch
@@ -318,6 +325,10 @@ class Conservation(RuleBasedStateMachine):
                 base = path.name.split("-")[-1]
                 if base not in self.withdrawn and not base.endswith((".gz", ".partial")):
                     self.rescued.update(places(base, 0, path.read_bytes()))
+
+    def _rescued_names(self) -> set[str]:
+        names = [path.name.removesuffix(".gz") for path in self.rescue_dir.glob("*")]
+        return {name.split("-")[-1] for name in names if not name.endswith(".partial")}
 
     def _forget_rescued(self, base: str | None) -> None:
         """Content was withdrawn from the file, and so from its second name; a copy of it is no longer a copy."""

@@ -9,7 +9,6 @@ It does not test what a plugin is for: only the contract of `vosship.plugin`. Ea
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,7 +68,8 @@ def check_plugin(kind: Kind, name: str, options: Mapping[str, Any], data_dir: Pa
         assert cls.series, f"{name}: the first part of its day index must be given"
         assert cls.channel, f"{name}: a default channel must be given"
         check_fields(cls.fields)
-        assert inspect.isasyncgenfunction(plugin.read), f"{name}: read must be an async generator"
+        reading = plugin.read({}, "now")
+        assert all(hasattr(reading, each) for each in ("__anext__", "aclose")), f"{name}: read must be as an async generator"
     elif kind == "output":
         sends = hasattr(plugin, "send") or hasattr(plugin, "send_blocks")
         assert sends, f"{name}: an output has `send` or `send_blocks`"
