@@ -330,3 +330,20 @@ def test_held_unread_and_overwritten(tmp_path: Path, model: DirectoryModel, cloc
     items = reader.step()
     assert [(gone.offset, gone.lost_bytes) for gone in gones(items)] == [(0, 2000)]
     assert content(items, 2) == model.files[base]
+
+
+def test_rewritten_after_it_was_read_and_deleted_before_its_turn(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """An old file that is not open is compared when it is seen to change: deleted before its turn, all new content is lost."""
+    base = model.append(1)
+    later = [model.new_hour() for _ in range(3)]
+    reader = Reader(make(tmp_path, clock, hold_files=0, rescan_s=1.0))
+    reader.step()
+    reader.settle()
+    model.rewrite(base, lines=3)
+    for other in later:
+        model.append(1, base=other)
+    clock.at += 2
+    reader.look()
+    model.delete(base)
+    ends = gones(reader.step())
+    assert [(end.stream.generation, end.offset, end.lost_bytes) for end in ends] == [(1, 40, 0), (2, 0, 120)]

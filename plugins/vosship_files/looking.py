@@ -129,11 +129,11 @@ class Looking:
         held = position.held if position is not None and not position.gone else None
         if position is None or held is None:
             return
-        if any(holds(file, held) for file in files):
+        found = any(holds(file, held) for file in files)
+        self._known[name] = msgspec.structs.replace(position, held=None if found else held, gone=not found)
+        if found:
             self._roster.held.found(held.stream)
-            self._known[name] = msgspec.structs.replace(position, held=None)
             return
-        self._known[name] = msgspec.structs.replace(position, gone=True)
         track = Track(position.stream, (0.0, "", ""), None, position.offset, position.proof)
         lost = max(0, held.size - position.offset)
         self._roster.out.append(self._roster.end(track, lost, held.reason if lost else "deleted"))
@@ -210,9 +210,9 @@ class Looking:
         return tracks
 
     def _prove(self, track: Track) -> None:
-        """Compare a file that was partly read before this start: should it go before its turn, its loss is then named right.
+        """Compare a file that was partly read: should it go before its turn, its loss is then named right.
 
-        There are few: the oldest unread file and the newest. One of the settled size waits for its turn.
+        There are few: at the start the oldest unread file and the newest (one of the settled size waits for its turn).
         """
         assert track.entry is not None
         if self._roster.access.open(track, track.entry):
@@ -283,7 +283,10 @@ class Looking:
         else:
             track.cut_short(size)
         self._roster.pend(track)
-        self._roster.compare(track)
+        if track.offset and track.cutter is None and not entry.compressed:
+            self._prove(track)
+        else:
+            self._roster.compare(track)
 
     def _vanished(self, track: Track) -> None:
         """The name is no longer in the directory: read what is still open or rescued, else what was unread is lost."""
