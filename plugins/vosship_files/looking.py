@@ -8,7 +8,6 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import logging
-import resource
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -19,6 +18,7 @@ from vosship_files.directory import Directory, Entry
 from vosship_files.gaps import Gaps
 from vosship_files.held import holds
 from vosship_files.identity import decode
+from vosship_files.keeping import Keeping
 from vosship_files.names import GZIP_SUFFIX
 from vosship_files.options import Options
 from vosship_files.rescue import Rescue
@@ -26,14 +26,6 @@ from vosship_files.roster import Roster
 from vosship_files.track import Track
 
 DAY_S = 86_400
-
-DELETED_SHARE = 4
-"""One in so many of the process's descriptors may hold a deleted file, for each reader. Chosen: a second pipeline, the held
-files, the state and the connections that end the outage need the others."""
-
-
-SETTLES_S = 5.0
-"""Chosen: while an output answers, what was read is settled by then (a batch is sent after a second), and is not copied."""
 
 
 class Looking:
@@ -50,6 +42,7 @@ class Looking:
         now: Callable[[], float],
         log: logging.Logger,
         rescue: Rescue | None,
+        keeping: Keeping,
         gaps: Gaps,
     ) -> None:
         self._options = options
@@ -60,6 +53,7 @@ class Looking:
         self._now = now
         self._log = log
         self._rescue = rescue
+        self._keeping = keeping
         self._gaps = gaps
         self._folder_problems: dict[str, str] = {}
         self._unnameable: set[str] = set()
@@ -87,7 +81,7 @@ class Looking:
             self._miss()
         self._roster.wake_tails(now)
         if changes.listed or full:
-            self._hold()
+            self._keeping.hold(now)
             self._roster.out.extend(self._gaps.find(self._directory, self._roster.tracks, now, at_once=self._until == "now"))
         self._first = False
 
@@ -292,7 +286,7 @@ class Looking:
         """The name is no longer in the directory: read what is still open or rescued, else what was unread is lost."""
         entry, track.entry = track.entry, None
         kept = self._kept(entry) if entry else None
-        if track.cutter is not None and not self._has_room():
+        if track.cutter is not None and not self._keeping.has_room():
             track.close()
         if track.cutter is None and kept is not None and self._take_rescued(track, kept):
             self._roster.pend(track)
@@ -328,15 +322,10 @@ class Looking:
         track.seen_bytes = max(track.seen_bytes, kept.size)
         track.stream = Stream(track.stream.name, kept.base, kept.path, track.stream.generation, kept.starts_at)
         track.retired, track.rescued, track.entry = True, True, None
-        if not self._has_room():
+        if not self._keeping.has_room():
             track.close()
             track.entry = kept  # opened again in its turn
         return True
-
-    def _has_room(self) -> bool:
-        """Whether one more deleted file may be held open: in a long outage every file is deleted while it is held."""
-        held = sum(track.retired and track.cutter is not None for track in self._roster.tracks.values())
-        return held < resource.getrlimit(resource.RLIMIT_NOFILE)[0] // DELETED_SHARE
 
     def _missed(self, track: Track) -> Gone:
         """What vanished while no reader ran: the evidence says how large it was when it was last read."""
@@ -351,43 +340,6 @@ class Looking:
         self._log.warning("file deleted while no agent ran", extra={"file": track.stream.name, "offset": track.offset})
         reason = f"deleted while no agent ran: whether anything followed byte {track.offset} is not known"
         return Gone(track.stream, track.offset, reason=reason, never_seen=True)
-
-    def _hold(self) -> None:
-        """Keep what a deletion would hurt: descriptors of the newest and of the next in turn, second names of the rest."""
-        # No more than these stay open, or an outage of days would use up the descriptors: each file was the newest once.
-        wanted = self._roster.turns.first(self._options.hold_files) | self._directory.recent
-        for name in wanted:
-            track = self._roster.tracks.get(name)
-            if track is not None and track.entry is not None and track.cutter is None and track.pending:
-                self._roster.access.glimpse(track, track.entry)
-                self._roster.compare(track)
-        for name, track in self._roster.tracks.items():
-            if track.cutter is None or track.cutter.is_within_line:
-                continue
-            if (not track.pending or track.entry is not None) and name not in wanted and name not in self._roster.tails:
-                track.close()
-        if self._rescue:
-            reading = {name for name, track in self._roster.tracks.items() if not track.gone or track.after is not None}
-            self._rescue.sweep(id(self), reading, self._now())
-            for entry in sorted({*self._roster.unread(), *self._read_ahead(self._now())}, key=lambda entry: entry.order):
-                if entry.name not in self._directory.newest:
-                    self._rescue.keep(entry, self._directory)
-
-    def _read_ahead(self, now: float) -> list[Entry]:
-        """Plain files that were read and are not settled: in an outage their lines are in memory, which a restart forgets."""
-        assert self._rescue is not None
-        found = []
-        for track in self._roster.tracks.values():
-            if track.entry is None or not track.caught_up or track.gone or track.retired or now - track.changed_at < SETTLES_S:
-                continue
-            if not track.entry.compressed and self._rescue.unsettled(track.entry):
-                found.append(track.entry)
-        return found
-
-    def close(self) -> None:
-        """Nothing more will be looked at."""
-        if self._rescue:
-            self._rescue.leave(id(self))
 
     def _retry_blocked(self) -> None:
         for name in list(self._roster.access.blocked):

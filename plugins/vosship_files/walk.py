@@ -12,6 +12,7 @@ from vosship.events import Block, Gone, Held
 from vosship.plugin import Known, Until
 from vosship_files.directory import Directory
 from vosship_files.gaps import Gaps
+from vosship_files.keeping import Keeping
 from vosship_files.lines import Pause
 from vosship_files.looking import Looking
 from vosship_files.options import Options
@@ -39,7 +40,11 @@ class Walk:
         self._roster = Roster(
             options, directory, until, now, log, [each.held for each in known.values() if each.held and not each.gone]
         )
-        self._looking = Looking(options, directory, self._roster, known, until, now=now, log=log, rescue=rescue, gaps=gaps)
+        self._keeping = Keeping(options.hold_files, directory, self._roster, rescue)
+        self._looking = Looking(
+            options, directory, self._roster, known, until,
+            now=now, log=log, rescue=rescue, keeping=self._keeping, gaps=gaps,
+        )  # fmt: skip
         self._reading = Reading(directory, self._roster, now, log)
 
     def look(self) -> list[Held]:
@@ -84,4 +89,4 @@ class Walk:
     def close(self) -> None:
         """Give every descriptor back."""
         self._roster.close()
-        self._looking.close()
+        self._keeping.close()
