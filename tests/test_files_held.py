@@ -66,6 +66,19 @@ def test_what_is_rescued_is_not_held(tmp_path: Path, model: DirectoryModel, cloc
     assert reader.walk.finish() == []
 
 
+def test_a_damaged_archive_that_is_still_there_is_not_held(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """Its end comes, but what was read of it can be read again."""
+    base = two_files(model)
+    model.compress(base)
+    path = tmp_path / "cdr" / f"{base}.gz"
+    path.write_bytes(path.read_bytes()[:-12])
+    reader = Reader(make(tmp_path, clock))
+    reader.step()
+    clock.at += 121
+    assert [end.stream.base for end in gones(reader.step())] == [base]
+    assert reader.walk.look() == []
+
+
 def test_the_last_look_sees_a_deletion_that_none_saw_before(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
     """A file deleted just before the agent ends is named too."""
     base = two_files(model)

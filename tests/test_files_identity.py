@@ -347,3 +347,14 @@ def test_rewritten_after_it_was_read_and_deleted_before_its_turn(tmp_path: Path,
     model.delete(base)
     ends = gones(reader.step())
     assert [(end.stream.generation, end.offset, end.lost_bytes) for end in ends] == [(1, 40, 0), (2, 0, 120)]
+
+
+def test_half_a_line_too_long_is_cut_short_and_finished(tmp_path: Path, model: DirectoryModel, clock: Clock) -> None:
+    """What is left of it is a line like others, and is not waited for beyond the end of the file."""
+    base = model.append(1)
+    model.append(1, width=1200, cut_bytes=1)
+    reader = Reader(make(tmp_path, clock, max_line_bytes=1024))
+    assert [offset for _, offset, _ in blocks(reader.step())] == [0]
+    model.truncate(base, 0.5)
+    model.finish()
+    assert blocks(reader.step()) == [(base, 40, model.files[base][40:])]

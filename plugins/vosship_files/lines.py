@@ -86,6 +86,9 @@ class Cutter:
         data = self.source.read_at(self._scanned, want) if want > 0 else b""
         if data:
             return self._searched(data)
+        if self.source.size() < self._scanned:  # it was cut short within the line: what is left of that may be a line like others
+            self._beginning = b""
+            return Pause.AGAIN
         if take_tail and self._at_end(limit):
             return self._finish(Piece(self._beginning, self._scanned, cut=True, unterminated=True))
         return Pause.END

@@ -203,7 +203,7 @@ class Roster:
 
     def end(self, track: Track, lost: int, reason: str) -> Gone:
         """The end of a track that has no further generation of its own."""
-        if not track.rescued:
+        if not track.rescued and (track.entry is None or track.retired):  # else its file is there, and is read again
             proof = whole(track)[1] if lost else track.proof
             self.held.end(track.stream, track.offset + lost, reason if lost else UNSETTLED, proof)
         track.close()
