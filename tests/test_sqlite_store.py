@@ -18,10 +18,11 @@ import pytest
 from sqlite_calls import calls, decoded, document, send, store
 
 from vosship.errors import FatalError, HaltedError
-from vosship.events import DUPLICATE, STORED, Field, Verdict
+from vosship.events import DUPLICATE, STORED, Document, Field, Verdict
 from vosship.plugin import Checks, Opens, Searches
 from vosship.query import Query
-from vosship_sqlite.writer import CHUNK_CALLS, VERSION
+from vosship_sqlite.chunks import CHUNK_CALLS, GATHERED_CHUNKS
+from vosship_sqlite.writer import OPEN_DAYS, VERSION
 
 EVER = Query(from_ms=0, to_ms=1 << 50, channel="all", resends=True, limit=None)
 
@@ -79,6 +80,73 @@ def test_chunks_of_one_file_never_overlap(tmp_path: Path) -> None:
     assert sum(count for _, _, count in chunks) == len(sent)
     assert all(one[1] < two[0] for one, two in pairwise(chunks))
     assert len(found(tmp_path)) == len(sent)
+
+
+def whole_day() -> list[Document]:
+    """As many calls of one day as make it worth gathering, each from a number of its own."""
+    return [
+        document({"@timestamp": "2026-04-25T00:00:00.000Z", "callerE164": f"88017{number:08d}"}, offset=number * 100)
+        for number in range(CHUNK_CALLS * GATHERED_CHUNKS)
+    ]
+
+
+def days_after(count: int) -> list[list[Document]]:
+    """A call of each of the next days, a batch each."""
+    return [[document({"@timestamp": f"2026-04-{26 + day}T00:00:00.000Z"}, base=f"{day}.txt")] for day in range(count)]
+
+
+def spread(directory: Path) -> float:
+    """Over how many times their own bytes the fingerprints of one part lie in the first day's file."""
+    path = min(directory.glob("*.sqlite"))
+    db = sqlite3.connect(path)
+    hashes = [row[0] for row in db.execute("SELECT hashes FROM fingerprints WHERE part = 5")]
+    db.close()
+    content = path.read_bytes()
+    places = [content.index(each[:64]) for each in hashes]
+    return (max(places) - min(places)) / sum(map(len, hashes))
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_finished_day_is_searched_without_seeking(tmp_path: Path, finished: bool) -> None:
+    """Fingerprints lie between the calls while a day is written, and side by side once it is closed for another; all is found."""
+    sent = whole_day()
+    batches = [sent[start : start + 1000] for start in range(0, len(sent), 1000)]
+    send(tmp_path, [*batches, *days_after(OPEN_DAYS if finished else 1)])
+    assert spread(tmp_path) < 3 if finished else spread(tmp_path) > 30
+    for number in (0, CHUNK_CALLS, len(sent) - 1):
+        query = msgspec.structs.replace(EVER, number=f"88017{number:08d}")
+        assert [hit.id for hit in store(tmp_path).search(query)] == [sent[number].id]
+    late = document({"@timestamp": "2026-04-25T00:00:00.000Z", "callerE164": "4420"}, base="late.txt")
+    assert send(tmp_path, [[late, sent[0]]]) == [STORED, DUPLICATE]
+    assert [hit.id for hit in store(tmp_path).search(msgspec.structs.replace(EVER, number="4420"))] == [late.id]
+
+
+def test_a_day_locked_or_read_while_it_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock held by another process leaves the fingerprints as they lie, without a word; a search under way goes on."""
+    monkeypatch.setattr("vosship_sqlite.writer.BUSY_MS", 50)
+    sent = whole_day()
+
+    async def run() -> None:
+        output = store(tmp_path)
+        await output.open()
+        await output.send(sent)
+        under_way = output.search(EVER)
+        first = next(under_way)
+        lock = sqlite3.connect(tmp_path / f"{sent[0].index}.sqlite", isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        for batch in days_after(OPEN_DAYS):
+            assert await output.send(batch) == [STORED]
+        lock.close()
+        before = spread(tmp_path)
+        assert await output.send([document({"@timestamp": "2026-04-25T00:00:00.000Z"}, base="late.txt")]) == [STORED]
+        for batch in days_after(OPEN_DAYS):
+            assert await output.send(batch) == [DUPLICATE]
+        assert spread(tmp_path) < 3 < before
+        ids = [first.id, *(hit.id for hit in under_way)]
+        assert sorted(ids) == sorted(each.id for each in sent)
+        await output.close()
+
+    asyncio.run(run())
 
 
 def test_one_bad_document_leaves_its_neighbours_alone(tmp_path: Path) -> None:

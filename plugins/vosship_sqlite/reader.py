@@ -31,8 +31,9 @@ from vosship.query import (
     Hit,
     Query,
 )
+from vosship_sqlite.chunks import PARTS, PREFIX_LENGTHS, fingerprint, prefix_fingerprint
 from vosship_sqlite.columns import Rows, quote
-from vosship_sqlite.writer import PARTS, PREFIX_LENGTHS, VERSION, fingerprint, foreign, prefix_fingerprint
+from vosship_sqlite.writer import VERSION, foreign
 
 _NAME = re.compile(r"(?P<index>.+-(?P<day>\d{4}\.\d{2}(\.\d{2})?))\.sqlite")
 """A day's file, or a month's (findings, differences of reconcile)."""

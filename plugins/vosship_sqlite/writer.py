@@ -4,27 +4,20 @@ It does not search; it runs on one thread, which its owner provides.
 
 A crash leaves nothing half done: rows, chunks and fingerprints of a batch are one transaction in a write-ahead log that
 is synced at every commit. A batch that spans two days is two transactions; sending it again is harmless.
-
-A *chunk* is a run of bytes of one CDR file with the bounds of its calls' times, at most CHUNK_CALLS calls where lines
-arrive in order. Chunks of one file never overlap. They are what makes a search quick while the day is still being
-written, when indexes on numbers would cost most: a time window skips chunks by their bounds, and a number is looked
-for in the chunks' *fingerprints* (32-bit hashes of every number, and of its beginnings of PREFIX_LENGTHS).
 """
 
 from __future__ import annotations
 
 import sqlite3
-import zlib
-from array import array
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 from vosship.errors import FatalError, HaltedError, UnavailableError, VosshipError
 from vosship.events import DUPLICATE, STORED, Document, Outcome, Verdict
-from vosship.query import CALLEE_NUMBERS, CALLER_NUMBERS, TIME_COLUMNS, TimeField
+from vosship_sqlite.chunks import TABLES, Chunks
 from vosship_sqlite.columns import Columns, MisfitError, Shape, quote
 
 VERSION = 1
@@ -33,21 +26,11 @@ VERSION = 1
 APPLICATION_ID = 0x564F5343
 """`application_id` of a day's file: the letters VOSC, so that no foreign database is ever written to."""
 
-CHUNK_CALLS = 4096
-"""Calls a chunk (chosen: about 2 MB of rows, read in 5 ms; 250 chunks a million calls)."""
-
-PARTS = 16
-"""Fingerprints are kept apart by their lowest four bits: a search reads a sixteenth of them (chosen: one page each a batch)."""
-
-PREFIX_LENGTHS = (7, 10)
-"""Characters of a number hashed beside the whole, for searches by prefix (chosen: country and network, and a range of a
-thousand numbers; shorter prefixes match so many calls that reading in time order finds enough at once)."""
-
 OPEN_DAYS = 4
 """Files held open for writing (chosen: two index names over midnight)."""
 
 QUIET_S = 600.0
-"""A file not written to for so long is closed, which folds its write-ahead log into it."""
+"""A file not written to for so long is closed, which puts its fingerprints together and folds its write-ahead log into it."""
 
 PAGE_BYTES = 8192
 """Page of a day's file (chosen: holds a dozen rows, so that none spills over)."""
@@ -60,29 +43,6 @@ BUSY_MS = 5000
 
 REACH_DAYS = 2
 """How far a call's day may move when the zone is mended: zones reach from -12 h to +14 h, so that two can be 26 h apart."""
-
-TIMES: tuple[TimeField, ...] = ("stop", "start", "answer")
-"""Times whose bounds a chunk keeps."""
-
-_TABLES = f"""
-CREATE TABLE files (number INTEGER PRIMARY KEY, base TEXT NOT NULL UNIQUE);
-CREATE TABLE chunks (
-  number INTEGER PRIMARY KEY, file INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, calls INTEGER NOT NULL,
-  {", ".join(f"min_{name} INTEGER, max_{name} INTEGER" for name in TIMES)});
-CREATE INDEX chunk_places ON chunks (file, first);
-CREATE TABLE fingerprints (part INTEGER NOT NULL, chunk INTEGER NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (part, chunk))
-  WITHOUT ROWID;
-"""
-
-
-def fingerprint(number: str) -> int:
-    """The hash of a whole number."""
-    return zlib.crc32(number.encode())
-
-
-def prefix_fingerprint(beginning: str) -> int:
-    """The hash of a number's beginning, of one of PREFIX_LENGTHS, apart from that of a whole number."""
-    return zlib.crc32(beginning.encode(), 1)
 
 
 class Day:
@@ -99,6 +59,7 @@ class Day:
         except BaseException:
             self._db.close()
             raise
+        self._chunks = Chunks(self._db, columns.shape)
         self._shape_to(columns.shape)
 
     def _shape_to(self, shape: Shape) -> None:
@@ -106,8 +67,7 @@ class Day:
         names = ", ".join(quote(name) for name in shape.names)
         into = f"INTO calls ({names}) VALUES ({', '.join('?' * len(shape.names))})"
         self._insert, self._replace = f"INSERT OR IGNORE {into}", f"INSERT OR REPLACE {into}"
-        self._numbers = [shape.place[name] for name in (*CALLER_NUMBERS, *CALLEE_NUMBERS) if name in shape.place]
-        self._times = [shape.place.get(TIME_COLUMNS[name]) for name in TIMES]
+        self._chunks.shape_to(shape)
 
     def _prepare(self, synchronous: str) -> None:
         db = self._db
@@ -127,7 +87,7 @@ class Day:
             if db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
                 raise HaltedError(f"{self.path} is a database, but not one of vosship", hint="move it away")
             db.execute(self._columns.create())
-            for statement in _TABLES.split(";"):
+            for statement in TABLES.split(";"):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {VERSION}")
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -160,7 +120,7 @@ class Day:
         else:
             fresh = self._insert_new(rows, places, outcomes)
         if fresh:
-            self._note(fresh)
+            self._chunks.note(fresh)
         return outcomes
 
     def _rows(self, documents: Sequence[Document], outcomes: list[Outcome]) -> tuple[list[list[Any]], list[int]]:
@@ -216,81 +176,13 @@ class Day:
             self._files[base] = number
         return number
 
-    def _note(self, rows: list[list[Any]]) -> None:
-        """Enter rows into chunks, a chunk for each run of CHUNK_CALLS lines of one file."""
-        rows.sort(key=_place)
-        start = 0
-        while start < len(rows):
-            end = start + 1
-            file = rows[start][0]
-            while end < len(rows) and end - start < CHUNK_CALLS and rows[end][0] == file:
-                end += 1
-            while end < len(rows) and rows[end][:2] == rows[end - 1][:2]:
-                end += 1
-            self._chunk(file, rows[start:end])
-            start = end
-
-    def _chunk(self, file: int, rows: list[list[Any]]) -> None:
-        """One chunk more, or those it touches made into one, or the one before it made longer while that is short."""
-        columns = list(zip(*rows, strict=True))
-        first, last, calls = rows[0][1], rows[-1][1], len(rows)
-        bounds: list[int | None] = []
-        for place in self._times:
-            times = [] if place is None else [time for time in columns[place] if time is not None]
-            bounds += [min(times), max(times)] if times else [None, None]
-        db = self._db
-        touched = db.execute("SELECT * FROM chunks WHERE file = ? AND first <= ? AND last >= ?", (file, last, first)).fetchall()
-        if not touched:
-            before = db.execute(
-                "SELECT * FROM chunks WHERE file = ? AND first < ? ORDER BY first DESC LIMIT 1", (file, first)
-            ).fetchone()
-            touched = [before] if before is not None and before[4] + calls <= CHUNK_CALLS else []
-        for other in touched:
-            first, last, calls = min(first, other[2]), max(last, other[3]), calls + other[4]
-            bounds = [_bound(number, one, two) for number, (one, two) in enumerate(zip(bounds, other[5:], strict=True))]
-        number = touched[0][0] if touched else None
-        for other in touched[1:]:
-            db.execute(
-                f"INSERT INTO fingerprints SELECT part, ?, hashes FROM fingerprints WHERE chunk = ? {_APPEND}", (number, other[0])
-            )
-            db.execute("DELETE FROM fingerprints WHERE chunk = ?", (other[0],))
-            db.execute("DELETE FROM chunks WHERE number = ?", (other[0],))
-        values = (number, file, first, last, calls, *bounds)
-        number = db.execute(f"INSERT OR REPLACE INTO chunks VALUES ({', '.join('?' * len(values))})", values).lastrowid
-        parts = self._fingerprints(columns)
-        db.executemany(
-            f"INSERT INTO fingerprints VALUES (?, ?, ?) {_APPEND}",
-            [(part, number, array("I", hashes).tobytes()) for part, hashes in enumerate(parts) if hashes],
-        )
-
-    def _fingerprints(self, columns: Sequence[Sequence[Any]]) -> list[list[int]]:
-        numbers: set[Any] = set()
-        for place in self._numbers:
-            numbers.update(columns[place])
-        numbers.discard(None)
-        prefixes = {number[:length] for length in PREFIX_LENGTHS for number in numbers if len(number) >= length}
-        parts: list[list[int]] = [[] for _ in range(PARTS)]
-        for hashed in {*map(fingerprint, numbers), *map(prefix_fingerprint, prefixes)}:
-            parts[hashed % PARTS].append(hashed)
-        return parts
+    def gather(self) -> None:
+        """See `Chunks.gather`."""
+        self._chunks.gather()
 
     def close(self) -> None:
         """Fold the write-ahead log into the file, unless somebody is reading, and let go of it."""
         self._db.close()
-
-
-_APPEND = "ON CONFLICT (part, chunk) DO UPDATE SET hashes = CAST(hashes || excluded.hashes AS BLOB)"
-"""Joining two blobs gives text in SQLite, in which no hash would be found again."""
-
-
-def _place(row: Sequence[Any]) -> tuple[int, int]:
-    return row[0], row[1]
-
-
-def _bound(number: int, one: int | None, two: int | None) -> int | None:
-    if one is None or two is None:
-        return two if one is None else one
-    return max(one, two) if number % 2 else min(one, two)
 
 
 class Writer:
@@ -345,7 +237,7 @@ class Writer:
         if day is None:
             day = Day(path, self._columns, self._synchronous)
             while len(self._days) >= OPEN_DAYS:
-                self._forget(next(iter(self._days)))
+                self._retire(next(iter(self._days)))
         self._days[index] = day
         day.written_at = self._now()
         return day
@@ -353,7 +245,13 @@ class Writer:
     def _close_quiet(self) -> None:
         limit = self._now() - QUIET_S
         for index in [index for index, day in self._days.items() if day.written_at < limit]:
-            self._forget(index)
+            self._retire(index)
+
+    def _retire(self, index: str) -> None:
+        """Close a day that nothing is expected for; on a full disk or a locked file its fingerprints stay as they lie."""
+        with suppress(sqlite3.Error):
+            self._days[index].gather()
+        self._forget(index)
 
     def _forget(self, index: str) -> None:
         day = self._days.pop(index, None)
