@@ -40,6 +40,8 @@ def ends(found: Window) -> tuple[str, str, int]:
         ({}, ("2026-04-01T18:00", "2026-05-02T18:00", 31)),
         ({"start": "2026-05-01"}, ("2026-04-30T18:00", "2026-05-02T18:00", 2)),
         ({"end": "2026-01-31"}, ("2025-12-31T18:00", "2026-01-31T18:00", 31)),
+        ({"start": "2026-05-03"}, ("2026-05-02T18:00", "2026-05-03T18:00", 1)),
+        ({"start": "2026-05-04T13:00"}, ("2026-05-04T07:00", "2026-05-04T18:00", 1)),
     ],
 )
 def test_words_become_a_window(words: dict[str, str], expected: tuple[str, str, int]) -> None:
@@ -50,7 +52,8 @@ def test_words_become_a_window(words: dict[str, str], expected: tuple[str, str, 
 @pytest.mark.parametrize(
     "words",
     [
-        {"day": "2026-02-30"}, {"day": "20260426"}, {"month": "2026-13"}, {"start": "yesterday"}, {"end": "2026-04-26T25:00"},
+        {"day": "2026-02-30"}, {"day": "20260426"}, {"month": "2026-13"}, {"start": "yesterday"}, {"end": "20260426"},
+        {"start": "2026-W17", "end": "2026-W18"}, {"month": "\N{ARABIC-INDIC DIGIT TWO}026-04"}, {"end": "2026-04-26T25:00"},
         {"day": "2026-04-26", "month": "2026-04"}, {"start": "2026-04-26T12:00", "end": "2026-04-26T12:00"},
         {"day": "9999-12-31"}, {"day": "0001-01-01"}, {"month": "9999-12"}, {"end": "0001-01-01"},
         {"start": "9999-12-31T23:00-10:00"},
@@ -73,6 +76,13 @@ def test_a_day_of_a_clock_change_has_23_or_25_hours() -> None:
     assert pieces[-1].from_ms == found.from_ms
     assert all(one.from_ms == two.to_ms for one, two in pairwise(pieces))
     assert {(piece.to_ms - piece.from_ms) // 3_600_000 for piece in pieces} == {23, 24, 25}
+
+
+def test_a_skipped_midnight_ends_a_day_like_any_other() -> None:
+    """In Beirut 29 March 2026 begins at 01:00: the days up to the 28th are the 31 that end with it."""
+    found = window(ZoneInfo("Asia/Beirut"), end="2026-03-28")
+    assert (found.start.isoformat(), found.end.isoformat()) == ("2026-02-26T00:00:00+02:00", "2026-03-29T01:00:00+03:00")
+    assert (found.days, len(list(found.pieces()))) == (31, 31)
 
 
 def test_pieces_of_part_days_are_the_window() -> None:

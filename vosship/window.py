@@ -8,6 +8,7 @@ that 1 April to 1 May is 31. A bare date in `--to` includes that day; any other 
 
 from __future__ import annotations
 
+import errno
 import getpass
 import json
 import re
@@ -33,7 +34,7 @@ AUDIT_FILE = "audit.log"
 
 _DAY = timedelta(days=1)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_MONTH = re.compile(r"(\d{4})-(\d{2})")
+_MONTH = re.compile(r"([0-9]{4})-([0-9]{2})")
 _VERBS: Mapping[TimeField, str] = {"stop": "stopped", "start": "started", "answer": "were answered"}
 
 
@@ -80,7 +81,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _last(self) -> date:
-        return datetime.fromtimestamp((self.to_ms - 1) / 1000, UTC).astimezone(self.zone).date()
+        return _day_before(self.end, self.zone)
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:
@@ -94,8 +95,8 @@ def parse(
 ) -> Window:
     """The window that `--from`, `--to`, `--day` and `--month` ask for; without any, the last `max_days`.
 
-    `now` (epoch seconds) lies in the last day of a window without an end. With `--to` alone it reaches back `max_days`.
-    Raises ConfigError.
+    `now` (epoch seconds) lies in the last day of a window without an end, unless that begins later: then it is one day. With
+    `--to` alone it reaches back `max_days`. Raises ConfigError.
     """
     try:
         return _parse(start, end, day, month, zone, time, now, max_days)
@@ -114,10 +115,12 @@ def _parse(start: str, end: str, day: str, month: str, zone: ZoneInfo, time: Tim
         first = _month(month)
         bounds = midnight(first, zone), midnight((first + 31 * _DAY).replace(day=1), zone)
     else:
-        until = _moment(end, zone, "--to", inclusive=True) if end else midnight(today + _DAY, zone)
-        last = (until - timedelta(milliseconds=1)).date()
-        since = _moment(start, zone, "--from", inclusive=False) if start else midnight(last - (max_days - 1) * _DAY, zone)
-        bounds = since, until
+        since = _moment(start, zone, "--from", inclusive=False) if start else None
+        if end:
+            until = _moment(end, zone, "--to", inclusive=True)
+        else:
+            until = midnight(max(today, since.date() if since else today) + _DAY, zone)
+        bounds = since or midnight(_day_before(until, zone) - (max_days - 1) * _DAY, zone), until
     if _ms(bounds[0]) >= _ms(bounds[1]):
         raise ConfigError(f"the window is empty: {bounds[0].isoformat()} to {bounds[1].isoformat()}", hint="--from before --to")
     return Window(start=bounds[0], end=bounds[1], zone=zone, time=time)
@@ -142,11 +145,18 @@ def _month(text: str) -> date:
         raise ConfigError(f"--month: {text!r} is no month", hint="such as 2026-04") from error
 
 
+def _day_before(moment: datetime, zone: ZoneInfo) -> date:
+    """The day of the last millisecond before it, by the clock there, which may skip the midnight between."""
+    return datetime.fromtimestamp((_ms(moment) - 1) / 1000, UTC).astimezone(zone).date()
+
+
 def _moment(text: str, zone: ZoneInfo, option: str, *, inclusive: bool) -> datetime:
     if _DATE.fullmatch(text):
         day = _date(text, option)
         return midnight(day + _DAY if inclusive else day, zone)
     try:
+        if len(text) <= len("2026-04-26"):  # `20260426` is a midnight to Python: as an end it would leave that day out
+            raise ValueError(text)
         found = datetime.fromisoformat(text)
     except ValueError as error:
         raise ConfigError(
@@ -197,9 +207,8 @@ class Guard:
         try:
             append(self._audit, record)
         except OSError as error:
-            raise FatalError(
-                f"the override cannot be written to {self._audit}: {error.strerror}", hint="run as the agent's user"
-            ) from error
+            hint = "free space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "run as the agent's user"
+            raise FatalError(f"the override cannot be written to {self._audit}: {error.strerror}", hint=hint) from error
 
     def check_results(self, results: int) -> None:
         """Raises DeniedError when an answer holds more than `max_results`."""
