@@ -48,6 +48,33 @@ def test_an_empty_word_is_a_usage_error(command: str, option: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("search", "--number"), ("stats --by hour", "--caller-gateway"), ("search", "--override-deny"),
+        ("export --format csv", "--out"), ("evidence --number 1", "--at"),
+    ],
+)  # fmt: skip
+def test_a_word_that_is_no_utf_8_is_a_usage_error(
+    command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bytes of another encoding, typed or pasted, are named as such; they ended as a bug, an export after its last day."""
+    (tmp_path / "vosship.yaml").write_text(CONFIG, encoding="utf-8")
+    assert cli.run([*command.split(), "-c", str(tmp_path / "vosship.yaml"), option, "caf\udce9"]) == 2
+    shown = capsys.readouterr()
+    assert f"'{option}': 'caf\\udce9' is no UTF-8" in shown.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["vosship.yaml"]
+
+
+@pytest.mark.parametrize(
+    "words", ["evidence --number 1 --at", "evidence --id", "browse --until", "export --format csv --out x --layout"]
+)
+def test_an_empty_moment_or_name_is_a_usage_error(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--at "$UNSET"` is not the newest call there is."""
+    assert cli.run([*words.split(), ""]) == 2
+    assert f"'{words.split()[-1]}': it is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "words",
     [
         "search --min-hold-s", "stats --by hour --min-hold-s", "reconcile --left cdr --right store --grace-s",

@@ -140,6 +140,23 @@ def test_evidence_that_is_asked_for_in_no_way_is_a_usage_error(place: Place) -> 
     assert place.run("evidence", "--number", "1", "--at", "2026-04-26", "--day", "2026-04-26")[0] == 2
 
 
+def test_the_time_around_a_moment_is_not_cut_short_by_a_clock_change(place: Place) -> None:
+    """An hour before 03:10 is 01:10 on the night in which 02:00 to 03:00 does not occur."""
+    line = "88|97|2026-03-29 01:20:00|2026-03-29 01:30:00|15000|200|0|G|V|203.0.113.5|198.51.100.7|88|97|88|97|0|0|1|1\n"
+    (place.path / "cdr").mkdir()
+    (place.path / "cdr" / "2026032901.txt").write_text(line)
+    configuration = place.path / "vosship.yaml"
+    configuration.write_text(configuration.read_text().replace("Asia/Dhaka", "Europe/Berlin"))
+    code, out = place.run("evidence", "--number", "88", "--at", "2026-03-29T03:10", "--json")
+    assert (code, json.loads(out)["found"]) == (0, True)
+
+
+def test_a_moment_outside_the_calendar_is_a_usage_error(place: Place) -> None:
+    """Year 1 has no hour before it, year 9999 none after."""
+    for at in ("0001-01-01T00:00", "9999-12-31T23:59"):
+        assert place.run("evidence", "--number", "1", "--at", at)[0] == 2
+
+
 def test_an_id_that_no_store_holds_is_a_no(place: Place) -> None:
     """Exit 3 like any call that is not there, and the JSON is still JSON."""
     place.write_files(20)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vosship.commands.options import config_option
+from vosship.commands.options import config_option, word
 
 if TYPE_CHECKING:
     from vosship.application import Application
@@ -27,7 +27,7 @@ Examples:
 @config_option
 @click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True, help="On 127.0.0.1; 0 takes any free one.")
 @click.option("--no-open", is_flag=True, help="Do not open a browser.")
-@click.option("--until", default="", metavar="DATE", help="The last of the days shown.  [default: the newest]")
+@click.option("--until", default="", callback=word, metavar="DATE", help="The last of the days shown.  [default: the newest]")
 @click.option("--output", "output", default=None, metavar="NAME", help="Which store, where several are configured.")
 def command(config_path: str | None, port: int, no_open: bool, until: str, output: str | None) -> int:
     """Look at the embedded store in a browser: dashboards, lists with facets, one call's page.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vosship.commands.options import Measure, json_option
+from vosship.commands.options import Measure, json_option, word
 from vosship.commands.window import AskingSources, call_options, doubt_channel, zone_of
 
 if TYPE_CHECKING:
@@ -34,8 +34,12 @@ ONE_OF = ("number", "caller", "callee", "caller_gateway", "callee_gateway", "ip"
 @click.command("evidence", epilog=EXAMPLE)
 @call_options
 @json_option
-@click.option("--id", "wanted_id", default="", metavar="ID", help="Document id, as `search --json` and `reconcile` show it.")
-@click.option("--at", "at", default="", metavar="TIME", help="A moment of the call, instead of a window; with --id its date.")
+@click.option(
+    "--id", "wanted_id", default="", callback=word, metavar="ID", help="Document id, as `search --json` and `reconcile` show it."
+)
+@click.option(
+    "--at", "at", default="", callback=word, metavar="TIME", help="A moment of the call, instead of a window; with --id its date."
+)
 @click.option("--within-s", type=Measure(1), default=3600.0, show_default=True, help="Look so far around --at.")
 @click.option("--archive", "archives", multiple=True, type=click.Path(file_okay=False, path_type=Path), help="Look here too.")
 @click.option("--raw", is_flag=True, help="The raw line as the switch wrote it, whatever `privacy` says.")
@@ -182,7 +186,7 @@ class _Gathering(AskingSources):
 
 def _around(text: str, zone: Any, within_s: float) -> tuple[Window, int | None]:
     """The window around a moment; a bare date is that day, and no moment."""
-    from datetime import timedelta
+    from datetime import UTC, datetime, timedelta
 
     from vosship.errors import ConfigError
     from vosship.window import Window, parse
@@ -190,15 +194,14 @@ def _around(text: str, zone: Any, within_s: float) -> tuple[Window, int | None]:
     if "T" not in text and " " not in text:
         window = parse(day=text, zone=zone, time="stop", now=0.0, max_days=1)
         return window, window.from_ms
-    from datetime import datetime
-
     try:
         found = datetime.fromisoformat(text)
-    except ValueError as error:
+        moment = (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)  # where no hour is skipped or repeated
+        apart = timedelta(seconds=within_s)
+        ends = [end.astimezone(zone) for end in (moment - apart, moment + apart)]
+    except (OverflowError, ValueError) as error:
         raise ConfigError(f"--at: {text!r} is no time", hint="such as 2026-04-26T12:03:20") from error
-    moment = (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(zone)
-    apart = timedelta(seconds=within_s)
-    return Window(start=moment - apart, end=moment + apart, zone=zone), round(moment.timestamp() * 1000)
+    return Window(start=ends[0], end=ends[1], zone=zone), round(moment.timestamp() * 1000)
 
 
 def _rule(application: Application) -> str:

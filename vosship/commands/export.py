@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vosship.commands.options import text, word
 from vosship.commands.window import Asking, window_options
 
 if TYPE_CHECKING:
@@ -25,8 +26,10 @@ Examples:
 @click.command("export", epilog=EXAMPLE)
 @window_options
 @click.option("--format", "form", type=click.Choice(["csv", "ndjson", "parquet"]), required=True, help="Of the file.")
-@click.option("--out", required=True, metavar="FILE", help="Where to; - is standard output (csv and ndjson).")
-@click.option("--layout", "layout_name", default="", metavar="NAME", help="calls, pipe, billing, or the path of a YAML file.")
+@click.option("--out", required=True, callback=text, metavar="FILE", help="Where to; - is standard output (csv and ndjson).")
+@click.option(
+    "--layout", "layout_name", default="", callback=word, metavar="NAME", help="calls, pipe, billing, or the path of a YAML file."
+)
 @click.option("--restart", is_flag=True, help="Give up an unfinished export of this file and begin anew.")
 def command(form: str, out: str, layout_name: str, restart: bool, **options: Any) -> int:
     """Write calls to a file, newest first, a day at a time; interrupted, the same command goes on where it stopped.

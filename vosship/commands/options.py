@@ -27,6 +27,22 @@ class Measure(click.FloatRange):
         return number
 
 
+def text(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Refuse bytes that are no UTF-8: no store, manifest or log can hold them."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise click.BadParameter(f"{value!r} is no UTF-8", context, parameter) from error
+    return value
+
+
+def word(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Refuse `--number "$UNSET"`, too: it would ask for every call there is."""
+    if not value and context.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE:
+        raise click.BadParameter("it is empty; leave the option out to ask without it")
+    return text(context, parameter, value)
+
+
 config_option = click.option(
     "-c",
     "--config",

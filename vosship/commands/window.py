@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vosship.commands.options import Measure, config_option
+from vosship.commands.options import Measure, config_option, text, word
 
 if TYPE_CHECKING:
     from vosship.application import Application
@@ -22,17 +22,10 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _word(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    """Refuse `--number "$UNSET"`: it would ask for every call there is."""
-    if not value and context.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE:
-        raise click.BadParameter("it is empty; leave the option out to ask without it")
-    return value
-
-
 def _address(context: click.Context, parameter: click.Parameter, value: str) -> str:
     import ipaddress
 
-    _word(context, parameter, value)
+    word(context, parameter, value)
     try:
         if value:
             ipaddress.ip_address(value)
@@ -41,7 +34,7 @@ def _address(context: click.Context, parameter: click.Parameter, value: str) -> 
     return value
 
 
-_word_option = functools.partial(click.option, default="", callback=_word)
+_word_option = functools.partial(click.option, default="", callback=word)
 
 _OPTIONS = (
     config_option,
@@ -70,18 +63,22 @@ _OPTIONS = (
     _word_option("--switch", metavar="NAME", help="One switch of several."),
     click.option("--output", "output", default=None, metavar="NAME", help="Which store, where several are configured."),
     click.option(
-        "--override-deny", default="", metavar="REASON", help="Ask in a denied hour; the reason is written to the audit log."
+        "--override-deny",
+        default="",
+        metavar="REASON",
+        callback=text,
+        help="Ask in a denied hour; the reason is written to the audit log.",
     ),
 )
 
 
 _CHANNEL = (
-    click.option("--channel", default="file", callback=_word, show_default=True, metavar="WORD", help="file, forward or all."),
+    click.option("--channel", default="file", callback=word, show_default=True, metavar="WORD", help="file, forward or all."),
     click.option("--resends/--no-resends", default=False, help="Also records that the switch forwarded again."),
 )
 
 _EVERY_CHANNEL = (
-    click.option("--channel", default="all", callback=_word, show_default=True, metavar="WORD", help="file, forward or all."),
+    click.option("--channel", default="all", callback=word, show_default=True, metavar="WORD", help="file, forward or all."),
 )
 
 
@@ -229,8 +226,8 @@ def doubt_channel(application: Application, named: str) -> None:
     """Say so when no input configured here gives such copies: a misspelt word would read as "there were no calls"."""
     known = dict.fromkeys([*(entry.channel for entry in application.inputs.values()), "all"])
     if named not in known:
-        text = f"no input configured here has the channel {named!r} (known: {', '.join(known)})"
-        click.echo(f"{text}: only copies that somebody else shipped can match", err=True)
+        said = f"no input configured here has the channel {named!r} (known: {', '.join(known)})"
+        click.echo(f"{said}: only copies that somebody else shipped can match", err=True)
 
 
 def zone_of(application: Application, named: str) -> Any:
