@@ -16,7 +16,7 @@ from unprivileged import as_nobody, needs_root
 
 from vosship import cli
 from vosship.errors import FatalError
-from vosship.exporting import usable
+from vosship.exporting import forget_manifest, usable
 
 DAYS = ("--from", "2026-04-25", "--to", "2026-04-27", "--channel", "all", "--resends")
 
@@ -54,16 +54,59 @@ def export(place: Path, out: str | Path, *more: str, form: str = "ndjson") -> in
 def test_out_must_be_a_place_for_a_file(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A directory, a pipe, nothing, a missing folder: exit 2, and each is left as it was."""
     os.mkfifo(place / "pipe")
+    (place / "loop").symlink_to("loop")
+    (place / "x.csv.manifest.json").mkdir()
     before = sorted(place.rglob("*"))
     for out, said in (
         (place, "is a directory (name a file in it"),
         ("", "is a directory"),
         (place / "pipe", "is no file but a device or a pipe (--out - writes to standard output)"),
         (place / "march" / "x.csv", f"there is no directory {place / 'march'}"),
+        (place / "loop", f"{place / 'loop'} is a link that leads to itself (remove it, or another --out)"),
+        (place / "x.csv", "x.csv.manifest.json is a directory (its manifest goes there: another --out)"),
     ):
         assert export(place, out) == 2
         assert said in capfd.readouterr().err
     assert sorted(place.rglob("*")) == before
+
+
+def test_a_name_too_long_for_what_goes_beside_it_is_refused_at_once(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """240 letters are a file's name, but not with `.manifest.json` behind them; that was seen after the last day."""
+    before = sorted(place.rglob("*"))
+    assert export(place, place / ("x" * 240)) == 1
+    assert "failed: File name too long (" in capfd.readouterr().err
+    assert sorted(place.rglob("*")) == before
+
+
+def test_a_folder_that_no_export_made_is_left_alone(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Somebody's own files in `x.csv.parts` are not cleared away, `--restart` or not; an earlier manifest neither."""
+    parts = place / "x.csv.parts"
+    (parts / "kept.part").mkdir(parents=True)
+    (parts / "a.json").write_text("mine")
+    (parts / "notes.txt").write_text("mine")
+    before = sorted(place.rglob("*"))
+    for more in ((), ("--restart",)):
+        assert export(place, place / "x.csv", *more, form="csv") == 2
+        assert "which no export wrote (another --out)" in capfd.readouterr().err
+        assert sorted(place.rglob("*")) == before
+
+
+@needs_root
+def test_a_manifest_of_another_user_is_said(place: Path) -> None:
+    """In a folder such as /tmp only its owner may remove it: a sentence."""
+    for path in (place, *place.parents):
+        if not path.stat().st_mode & 0o001:
+            path.chmod(path.stat().st_mode | 0o011)
+    place.chmod(0o1777)
+    (place / "x.csv.manifest.json").touch()
+
+    def refused() -> str:
+        with pytest.raises(FatalError) as caught:
+            forget_manifest(place / "x.csv")
+        return str(caught.value)
+
+    said = f"writing the manifest to {place / 'x.csv.manifest.json'} failed: Operation not permitted (mend owner or mode"
+    assert as_nobody(refused).startswith(said)
 
 
 def test_a_link_stays_one(place: Path) -> None:

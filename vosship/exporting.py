@@ -34,6 +34,9 @@ Format = Literal["csv", "ndjson", "parquet"]
 
 _COPY_BYTES = 1 << 20
 
+_OURS = (".part", ".json", ".unfinished")
+"""How the names of all files end that an export keeps beside its target."""
+
 
 class Totals(msgspec.Struct):
     """What was written: calls, answered ones, the summed holdTime of these, bytes, and in Parquet the row groups."""
@@ -187,14 +190,21 @@ def usable(target: Path) -> Path:
     """Where the file will stand: at a link's end. Raises ConfigError or FatalError when none can be made there."""
     try:
         if target.is_symlink():
-            target = target.resolve()
+            target = Path(os.path.realpath(target))
         folder = target.parent
+        if target.is_symlink():
+            raise ConfigError(f"--out {target} is a link that leads to itself", hint="remove it, or another --out")
         if target.is_dir():
             raise ConfigError(f"--out {target} is a directory", hint=f"name a file in it: --out {target / 'calls.csv'}")
+        manifest = manifest_path(target)
+        if manifest.is_dir():
+            raise ConfigError(f"--out {target}: {manifest} is a directory", hint="its manifest goes there: another --out")
         if target.exists() and not target.is_file():
             raise ConfigError(f"--out {target} is no file but a device or a pipe", hint="--out - writes to standard output")
         if not folder.is_dir():
             raise ConfigError(f"--out {target}: there is no directory {folder}", hint="make it, or another --out")
+        with suppress(FileNotFoundError):
+            _unfinished(manifest).lstat()  # the longest name there will be: one that is too long is refused before the work
     except OSError as error:
         raise FatalError(f"looking at --out {target} failed: {error.strerror}", hint=_advice(error)) from error
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -239,8 +249,7 @@ class Parts:
             self.directory.mkdir(exist_ok=True)
             self._take()
             if restart or not question.exists():  # parts whose question is not known answer none
-                for path in self.directory.iterdir():
-                    path.unlink()
+                self._clear()
             if question.exists():
                 if question.read_bytes() != self._question:
                     raise ConfigError(
@@ -250,6 +259,15 @@ class Parts:
                 return True
             _write(question, self._question)
         return False
+
+    def _clear(self) -> None:
+        """Remove what an export left. Raises ConfigError, with nothing removed, where something else is kept."""
+        paths = list(self.directory.iterdir())
+        for path in paths:
+            if path.suffix not in _OURS or not path.is_file():
+                raise ConfigError(f"{self.directory} holds {path.name!r}, which no export wrote", hint="another --out")
+        for path in paths:
+            path.unlink()
 
     def _take(self) -> None:
         if self._lock >= 0:
@@ -341,6 +359,12 @@ def days(window: Window) -> Iterator[tuple[str, Window]]:
 def manifest_path(target: Path) -> Path:
     """Where the manifest of an export lies."""
     return target.with_name(target.name + ".manifest.json")
+
+
+def forget_manifest(target: Path) -> None:
+    """Remove that of an earlier file. Raises FatalError."""
+    with _writing("the manifest", manifest_path(target)):
+        manifest_path(target).unlink(missing_ok=True)
 
 
 def write_manifest(target: Path, content: dict[str, Any]) -> None:

@@ -172,12 +172,12 @@ class _Exporting:
         from vosship import __version__
         from vosship.commands.tables import counted
         from vosship.documents import utc_text
-        from vosship.exporting import assemble, days, manifest_path, write_manifest
+        from vosship.exporting import assemble, days, forget_manifest, write_manifest
 
         window = self._asking.window
         complete, until = self._complete(window.to_ms), self._complete_until()
         paths = [parts.path(day) for day, _ in days(window)]
-        manifest_path(target).unlink(missing_ok=True)
+        forget_manifest(target)
         digest = assemble(paths, self._encoder.head, self._encoder.tail(totals), target)
         write_manifest(
             target,
