@@ -23,6 +23,7 @@ import pytest
 
 from tests.browse_parts import CONFIG, HOSTILE, Watched, browsing, chromium, line, make_store, missing_chromium, vosship
 from vosship.panels import DASHBOARDS, ONE_CALL
+from vosship_browse.days import day_files
 from vosship_browse.views import offset_sql
 
 needs_browser = pytest.mark.skipif(bool(missing_chromium()), reason=missing_chromium())
@@ -240,6 +241,13 @@ def test_only_the_newest_days_are_shown_and_older_ones_on_request(tmp_path: Path
         assert rows(address, "calls", "&end__exact=200&reason__isnull=1") > 0
 
 
+def test_a_name_whose_day_does_not_exist_is_no_day_of_ours(tmp_path: Path) -> None:
+    """It takes no other day's place, and nothing is asked about its clock."""
+    for day in ("2026.04.26", "2026.13.01", "2026.02.30"):
+        (tmp_path / f"vos3000-cdr-{day}.sqlite").touch()
+    assert [day for day, _ in day_files(tmp_path)] == ["2026-04-26"]
+
+
 def sentence(*words: str | Path, before: str = "") -> tuple[int, str]:
     """Exit code and error output of a `browse` that ends by itself."""
     code = f"{before}; from vosship.cli import main; main({list(map(str, words))!r})"
@@ -268,7 +276,13 @@ def test_one_call_is_left_to_its_own_page(address: str) -> None:
     _, body = asked(address, "/-/dashboards")
     for dashboard in DASHBOARDS:
         assert (f"/-/dashboards/{dashboard.name}" in body.decode()) == (dashboard is not ONE_CALL)
-    for key in ("x", "vos3000-cdr-2026.04.26!1!nobody", "~2E~2E~2Fx!0!0", "vos3000-cdr-2026.04.26!x!y"):
+    for key in (
+        "x",
+        "vos3000-cdr-2026.04.26!1!nobody",
+        "~2E~2E~2Fx!0!0",
+        "vos3000-cdr-2026.04.26!x!y",
+        "vos3000-cdr-2026.04.26!99999999999999999999!y",
+    ):
         assert asked(address, f"/call/{key}")[0] == 404
 
 

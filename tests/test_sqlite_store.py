@@ -20,7 +20,7 @@ from sqlite_calls import calls, decoded, document, send, store
 from vosship.errors import FatalError, HaltedError
 from vosship.events import DUPLICATE, STORED, Document, Field, Verdict
 from vosship.plugin import Checks, Opens, Searches
-from vosship.query import Query
+from vosship.query import DIFFERENCES, Query, StatsQuery
 from vosship_sqlite.chunks import CHUNK_CALLS, GATHERED_CHUNKS
 from vosship_sqlite.writer import OPEN_DAYS, VERSION
 
@@ -254,7 +254,7 @@ def test_a_reader_without_write_permission_reads_all(open_directory: Path, tmp_p
     script = f"""
         import os
         from pathlib import Path
-        from vosship.query import Query
+        from vosship.query import DIFFERENCES, Query, StatsQuery
         from vosship_sqlite import reader
 
         if os.getuid() == 0:
@@ -290,11 +290,23 @@ def test_a_foreign_or_damaged_file_is_not_written_to(tmp_path: Path) -> None:
     db.close()
     with pytest.raises(HaltedError, match="not one of vosship"):
         send(tmp_path, [[call]])
+    with pytest.raises(HaltedError, match="not one of vosship"):
+        list(store(tmp_path).search(EVER))
     path.write_bytes(b"no database at all" * 1000)
     with pytest.raises(FatalError, match="damaged"):
         send(tmp_path, [[call]])
     with pytest.raises(FatalError, match="damaged"):
         list(store(tmp_path).search(EVER))
+
+
+@pytest.mark.parametrize("day", ["2026.13.01", "2026.02.30", "2026.00", "0001.01.01", "9999.12.31", "9999.12"])
+def test_a_name_whose_day_does_not_exist_is_no_day_of_ours(tmp_path: Path, day: str) -> None:
+    """Like any other file that lies there: it is left alone."""
+    send(tmp_path, [calls(3, seed=9)])
+    (tmp_path / f"vos3000-cdr-{day}.sqlite").write_bytes(b"no database at all")
+    assert len(found(tmp_path)) == 3
+    assert [row.attempts + row.illegal for row in store(tmp_path).stats(StatsQuery(calls=EVER, by=("switch",)))] == [3]
+    assert list(store(tmp_path).search(msgspec.structs.replace(EVER, channel=DIFFERENCES))) == []
 
 
 def test_a_full_disk_stops_and_loses_nothing(tmp_path: Path) -> None:

@@ -37,6 +37,9 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
                   ("forward arrived", "forward.received_at"), ("forward lag", "forward.lag_ms"), ("flowno", "flowNo"))),
 )  # fmt: skip
 
+LARGEST = 2**63 - 1
+"""The largest whole number that SQLite knows."""
+
 _MILLISECONDS = {"holdTime", "callerPdd", "calleePdd", "call.setup_ms", "forward.lag_ms"}
 _SECONDS = {"call.billed_s", "feeTime"}
 _SAID_ELSEWHERE = {"@timestamp", "_file", "_id", "host", "endDirection", "calleeBilling", "end.code", "call.answered", "labels"}
@@ -55,7 +58,7 @@ class Call(NamedTuple):
 def find(directory: Path, key: str, zone: ZoneInfo) -> Call | None:
     """The call of that key (`index!offset!id`), if there is one. Raises sqlite3.Error."""
     parts = key.split("!")
-    if len(parts) != 3 or not parts[1].isdecimal():
+    if len(parts) != 3 or not parts[1].isdecimal() or int(parts[1]) > LARGEST:
         return None
     path = directory / f"{parts[0]}.sqlite"
     if not DAY_FILE.fullmatch(path.name) or path.parent != directory or not path.exists():

@@ -69,10 +69,18 @@ def day_files(directory: Path, until: str = "") -> list[tuple[str, Path]]:
         raise HaltedError(f"{directory} cannot be listed: {error.strerror}", hint="run as the agent's user") from error
     for path in paths:
         match = DAY_FILE.fullmatch(path.name)
-        day = match["day"].replace(".", "-") if match else ""
-        if match and (not until or day <= until):
+        day = _date(match["day"]) if match else ""
+        if day and (not until or day <= until):
             found.append((day, path))
     return sorted(found, reverse=True)[:DAYS_LIMIT]
+
+
+def _date(name: str) -> str:
+    """A file's day as `2026-04-26`; empty for one the calendar does not have."""
+    try:
+        return datetime.strptime(name, "%Y.%m.%d").date().isoformat()
+    except ValueError:
+        return ""
 
 
 class Connection(sqlite3.Connection):

@@ -50,7 +50,10 @@ class DayFile:
         self.index = path.name.removesuffix(".sqlite")
         self.db = _connect(path)
         try:
-            version = self.db.execute("PRAGMA user_version").fetchone()[0]
+            made = self.db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+            version = self.db.execute("PRAGMA user_version").fetchone()[0]  # after it: a day that is being made gets both at once
+            if made and not version:
+                raise HaltedError(f"{path} is a database, but not one of vosship", hint="move it away")
             if version > VERSION:
                 raise HaltedError(
                     f"{path} was written by a newer vosship (store version {version}, known here: {VERSION})",
@@ -184,13 +187,24 @@ def day_files(directory: Path, query: Query) -> list[tuple[int, Path]]:
             continue
         if (match["day"].count(".") == 1) != (query.channel == DIFFERENCES):
             continue
-        year, month, *days = map(int, match["day"].split("."))
-        day = datetime(year, month, days[0] if days else 1, tzinfo=UTC)
-        end = day + timedelta(days=1) if days else (day + timedelta(days=31)).replace(day=1)
-        first, last = _ms(day - ZONE_MARGIN), _ms(end + ZONE_MARGIN)
+        span = _span_ms(match["day"])
+        if span is None:
+            continue
+        first, last = span
         if query.time != "stop" or (last > query.from_ms and first < query.to_ms):
             found.append((last, path))
     return sorted(found, reverse=True)
+
+
+def _span_ms(name: str) -> tuple[int, int] | None:
+    """When a call of a day, or a month, can have stopped wherever the switch is; None for one the calendar does not have."""
+    year, month, *days = map(int, name.split("."))
+    try:
+        day = datetime(year, month, days[0] if days else 1, tzinfo=UTC)
+        end = day + timedelta(days=1) if days else (day + timedelta(days=31)).replace(day=1)
+        return _ms(day - ZONE_MARGIN), _ms(end + ZONE_MARGIN)
+    except (OverflowError, ValueError):
+        return None
 
 
 def listed(directory: Path) -> list[Path]:
