@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -134,6 +136,63 @@ def test_an_output_on_a_full_disk_is_said_in_a_sentence(words: str, tmp_path: Pa
     assert done.returncode == 1
     assert "No space left on device (" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", ["search", "stats --by caller_gateway", "evidence --callee 97", "dead show"])
+def test_what_a_caller_sends_cannot_steer_the_terminal(words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Escape sequences and marks of direction in a number are shown, not obeyed; in JSON they are as they came."""
+    hostile = CALL.replace("88|", "\x1b]0;x\x07\u202e8|").replace("G|V", "\x1b[2J|V")
+    ship(tmp_path, hostile + hostile.replace("15000", "none"))
+    asked = [*words.split(), "-c", str(tmp_path / "vosship.yaml")]
+    capsys.readouterr()
+    assert cli.run(asked) == 0
+    said = capsys.readouterr().out
+    assert "\\x1b" in said
+    assert all(each.isprintable() for each in said.replace("\n", ""))
+    if words == "search":
+        assert cli.run([*asked, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["callerE164"] == "\x1b]0;x\x07\u202e8"
+
+
+def test_a_narrow_terminal_gets_every_figure(tmp_path: Path) -> None:
+    """A column cut short reads as another figure; only a cell of absurd length is cut."""
+    ship(tmp_path, CALL.replace("88|", "8" * 500 + "|"))
+    asked = f"{sys.executable} -m vosship.cli search 2>&1"
+    shown = subprocess.run(
+        ["/usr/bin/script", "-qec", f"stty columns 40; {asked}", "/dev/null"],
+        cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60,
+    ).stdout  # fmt: skip
+    for word in ("2026-04-26 12:00:00", "8" * 39 + "…", "15.000", "2026042612.txt"):
+        assert word in shown
+    assert "8" * 40 not in shown
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+@pytest.mark.parametrize("words", ["search", "export --format csv --out x.csv", "stats --by day --json"])
+def test_whoever_starts_it_need_not_have_an_output(words: str, closed: str, tmp_path: Path) -> None:
+    """As daemons do: the command does its work, exit 0, and nothing it opens is taken for its output."""
+    ship(tmp_path, CALL * 3)
+    asked = f"{sys.executable} -m vosship.cli {words} {closed}"
+    done = subprocess.run(asked, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    if words.startswith("export"):
+        assert len((tmp_path / "x.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    "words", ["search", "stats --by caller_gateway", "evidence --number 88", "stats --by caller_gateway --json"]
+)
+def test_a_locale_of_few_characters_is_no_bug(words: str, tmp_path: Path) -> None:
+    """What it lacks is shown as escapes; JSON is UTF-8 in every locale."""
+    ship(tmp_path, CALL.replace("|G|", "|\N{CJK UNIFIED IDEOGRAPH-4E2D}é|"))
+    done = subprocess.run(
+        [sys.executable, "-m", "vosship.cli", *words.split()], cwd=tmp_path, capture_output=True, check=True, timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+    )  # fmt: skip
+    if words.endswith("--json"):
+        assert json.loads(done.stdout.decode("utf-8"))[0]["key"] == "\N{CJK UNIFIED IDEOGRAPH-4E2D}é"
+    else:
+        assert "\\u4e2dé" in done.stdout.decode("latin-1")
 
 
 def test_max_results_judges_the_answer_and_not_the_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

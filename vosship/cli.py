@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import logging
 import os
 import select
@@ -128,8 +129,25 @@ def _reader_gone() -> bool:
     return any(event & select.POLLERR for _, event in watch.poll(0))
 
 
+def _have_standard_files() -> None:
+    """Give whoever started us without standard files /dev/null for them, and show what the locale's characters lack as escapes.
+
+    What is opened first would otherwise take a missing one's number, and be written to as if it were the output.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
+    _have_standard_files()
     sys.exit(run(arguments))
 
 

@@ -43,7 +43,7 @@ def command(config_path: str | None, as_json: bool) -> int:
         if not as_json:
             click.echo(f"{MARKS[remark.level]} {part}: {remark.text}" + (f"\n       {remark.hint}" if remark.hint else ""))
     if as_json:
-        click.echo(msgspec.json.encode(found).decode())
+        click.echo(msgspec.json.encode(found))
     return int(Exit.ANSWER_IS_NO if any(item["level"] == "bad" for item in found) else Exit.DONE)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vosship.commands.options import config_option, json_option
+from vosship.commands.tables import printable
 
 if TYPE_CHECKING:
     from vosship.deadletters import Choice, DeadLine
@@ -61,7 +62,7 @@ def list_(config_path: str | None, as_json: bool, limit: int | None, **choosing:
     application = Application.load(config_path)
     if as_json:
         for line in list_lines(application, _choice(**choosing), limit):
-            click.echo(msgspec.json.encode(line).decode())
+            click.echo(msgspec.json.encode(line))
         return 0
     from collections import Counter
 
@@ -97,11 +98,11 @@ def show(config_path: str | None, as_json: bool, raw: bool, **choosing: Any) -> 
     for line in list_lines(Application.load(config_path), _choice(**choosing), raw=raw):
         missing.discard(line.id)
         if as_json:
-            click.echo(msgspec.json.encode(line).decode())
+            click.echo(msgspec.json.encode(line))
             continue
         click.echo(f"id        {line.id}\npipeline  {line.pipeline}\nfile      {line.file}\nbyte      {line.offset}")
-        click.echo(f"set aside {line.at}\nreason    {line.reason}\ndetail    {line.detail}")
-        click.echo(f"line      {line.line if line.line is not None else f'(base64) {line.line_base64}'}\n")
+        click.echo(f"set aside {line.at}\nreason    {line.reason}\ndetail    {printable(line.detail)}")
+        click.echo(f"line      {printable(line.line) if line.line is not None else f'(base64) {line.line_base64}'}\n")
     if missing:
         click.echo(f"no dead line {', '.join(map(str, sorted(missing)))}", err=True)
     return 3 if missing else 0
@@ -140,7 +141,7 @@ def _ask(kind: str, config_path: str | None, as_json: bool, choosing: dict[str, 
     log_to_stderr("warning")
     answer = ask(Application.load(config_path), kind, _choice(**choosing), lambda text: click.echo(text, err=True))
     if as_json:
-        click.echo(msgspec.json.encode(answer).decode())
+        click.echo(msgspec.json.encode(answer))
     else:
         fates = ("stored", "duplicate", "filtered", "dead")
         click.echo(f"{counted(answer.tried, 'line')}: " + ", ".join(f"{getattr(answer, fate):,} {fate}" for fate in fates))

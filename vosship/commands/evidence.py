@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vosship.commands.options import Measure, json_option, word
+from vosship.commands.tables import printable
 from vosship.commands.window import AskingSources, call_options, doubt_channel, zone_of
 
 if TYPE_CHECKING:
@@ -66,12 +67,12 @@ def command(as_json: bool, **options: Any) -> int:
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.encode(evidence).decode())
+        click.echo(msgspec.json.encode(evidence))
     else:
         from vosship_reconcile.dossier import lines
 
         for line in lines(evidence):
-            click.echo(line)
+            click.echo(printable(line))
     return 0 if evidence.found and evidence.proved is not False else 3
 
 

@@ -50,7 +50,7 @@ def command(files: tuple[str, ...], timezone: str, layout: str, as_json: bool) -
     for file in files:
         found = inspect_file(Path(file), options, timezone)
         if as_json:
-            click.echo(msgspec.json.encode(found).decode())
+            click.echo(msgspec.json.encode(found))
         else:
             _print(found)
     return 0

@@ -40,7 +40,7 @@ def command(as_json: bool, **given: Any) -> None:
 
     found = plan(Load(**given))
     if as_json:
-        click.echo(msgspec.json.encode(found).decode())
+        click.echo(msgspec.json.encode(found))
         return
     for name, value in _lines(found):
         click.echo(f"{name:<34}{value}")

@@ -24,7 +24,7 @@ def command(name: str | None, as_json: bool) -> int:
         raise ConfigError(f"no plugin {name!r} is installed", hint=nearest(name, everything))
     shown = [item for item in catalogue() if name in (None, item["name"])]
     if as_json:
-        click.echo(msgspec.json.encode(shown).decode())
+        click.echo(msgspec.json.encode(shown))
         return 0
     for item in shown:
         click.secho(f"{item['kind']} {item['name']}".strip(), bold=True, nl=False)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from vosship.commands.options import Measure, json_option
+from vosship.commands.tables import printable
 from vosship.commands.window import AskingSources, window_options
 
 EXAMPLE = """\b
@@ -114,10 +115,10 @@ def _show(report: Any, text: Iterable[str], as_json: bool) -> None:
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.encode(report).decode())
+        click.echo(msgspec.json.encode(report))
         return
     for line in text:
-        click.echo(line)
+        click.echo(printable(line))
 
 
 class _Reconciling(AskingSources):

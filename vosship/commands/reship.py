@@ -73,7 +73,7 @@ def _say(result: Reshipped, window: Window, as_json: bool) -> None:
         import msgspec
 
         where = {"from": window.start.isoformat(), "to": window.end.isoformat()}
-        click.echo(msgspec.json.encode({"window": where, **msgspec.to_builtins(result)}).decode())
+        click.echo(msgspec.json.encode({"window": where, **msgspec.to_builtins(result)}))
         return
     if not result.lines:
         click.echo(f"no line of that window is there to be read ({counted(result.files, 'file')} looked at)", err=True)

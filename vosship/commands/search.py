@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vosship.commands.options import json_option
-from vosship.commands.tables import counted, show
+from vosship.commands.tables import counted, printable, show
 from vosship.commands.window import Asking, window_options
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _print_table(hits: list[Hit], limit: int, zone: ZoneInfo) -> None:
     for title, _ in _COLUMNS:
         table.add_column(title, justify="right" if title in ("seconds", "byte") else "left", no_wrap=True)
     for hit in hits:
-        table.add_row(*(Text(_text(name, hit.fields.get(name), zone)) for _, name in _COLUMNS))
+        table.add_row(*(Text(printable(_text(name, hit.fields.get(name), zone))) for _, name in _COLUMNS))
     show(table)
     more = f"; there may be more: --limit {limit * 10}" if len(hits) == limit else ""
     click.echo(f"{counted(len(hits), 'call')}{more}", err=True)

@@ -27,7 +27,7 @@ def command(config_path: str | None, as_json: bool, show: bool) -> int:
     application = Application.load(config_path)
     able = {name: entry.plugin for name, entry in application.outputs.items() if isinstance(entry.plugin, SetsUp)}
     if show:
-        click.echo(msgspec.json.format(msgspec.json.encode({name: plugin.artefacts() for name, plugin in able.items()})).decode())
+        click.echo(msgspec.json.format(msgspec.json.encode({name: plugin.artefacts() for name, plugin in able.items()})))
         return 0
     if not able:
         click.echo("no configured output needs setting up", err=True)
@@ -38,5 +38,5 @@ def command(config_path: str | None, as_json: bool, show: bool) -> int:
             click.echo(f"{name}: {line}", err=as_json)  # also said while it goes on, and when the next step fails
     if as_json:
         shape = {"outputs": [{"name": name, "steps": steps} for name, steps in done.items()]}
-        click.echo(msgspec.json.encode(shape).decode())
+        click.echo(msgspec.json.encode(shape))
     return 0

@@ -82,7 +82,7 @@ def command(as_json: bool, **options: Any) -> None:
         totals: dict[str, Any] = {"calls": done.calls, "answered": done.answered, "bytes": done.bytes, "account": account.totals}
         if simulation.classes:
             totals["classes"] = simulation.classes
-        click.echo(msgspec.json.encode(totals).decode())
+        click.echo(msgspec.json.encode(totals))
 
 
 def _settings(options: dict[str, Any]) -> Any:

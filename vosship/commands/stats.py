@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vosship.commands.options import json_option
-from vosship.commands.tables import show
+from vosship.commands.tables import printable, show
 from vosship.commands.window import Asking, window_options
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def command(as_json: bool, by: tuple[str, ...], second: tuple[str, ...], **optio
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.encode([msgspec.structs.replace(row, caveats=caveats) for row in rows]).decode())
+        click.echo(msgspec.json.encode([msgspec.structs.replace(row, caveats=caveats) for row in rows]))
         return 0
     if rows:
         _print_table(rows, " | ".join(words))
@@ -128,7 +128,7 @@ def _print_table(rows: list[Row], title: str) -> None:
     for row in rows:
         figures = [getattr(row, name) for _, name, _ in _COLUMNS]
         texts = ["-" if value is None else form.format(value) for value, (_, _, form) in zip(figures, _COLUMNS, strict=True)]
-        table.add_row(Text(row.key or "(none)"), *texts, _hangups(row))
+        table.add_row(Text(printable(row.key) or "(none)"), *texts, _hangups(row))
     show(table)
 
 

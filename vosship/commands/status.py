@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from vosship.commands.options import config_option, json_option
-from vosship.commands.tables import show
+from vosship.commands.tables import printable, show
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -69,7 +69,7 @@ def command(config_path: str | None, as_json: bool, watch: bool, nagios: bool, s
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.encode(shape(application, read_status(application))).decode())
+        click.echo(msgspec.json.encode(shape(application, read_status(application))))
         return 0
     if not watch:
         _show(application, read_status(application), show_files)
@@ -154,7 +154,7 @@ def _show(application: Application, pipelines: Sequence[PipelineStatus], show_fi
     show(table)
     for each in pipelines:
         for line in remarks(each):
-            click.echo(line)
+            click.echo(printable(line))
         shown = [file for file in each.files if show_files or not file.done or file.dead or file.lost_bytes]
         if shown and not show_files:
             shown = shown[-NOTABLE_FILES:]
@@ -164,7 +164,7 @@ def _show(application: Application, pipelines: Sequence[PipelineStatus], show_fi
                 files.add_row(file.name, *_counts(file, "size", "offset", *COUNTS))
             show(files)
     for _, notice in application.notices():
-        click.echo(f"{notice.text} ({notice.hint})" if notice.hint else notice.text)
+        click.echo(printable(f"{notice.text} ({notice.hint})" if notice.hint else notice.text))
 
 
 def _table(title: str, first: str, *columns: str) -> Table:

@@ -1,4 +1,4 @@
-"""Prints a table, fitted to a terminal and never cut when something else reads it; and a number of things.
+"""Prints a table whole, whatever is in it; and a number of things.
 
 It decides nothing about what the table holds.
 """
@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-UNCUT_WIDTH = 10_000
-"""Columns offered where there is no terminal to fit (chosen: wider than any row; a table takes only what it needs)."""
+WIDTH = 10_000
+"""Columns offered (chosen: wider than any row; a table takes only what it needs). Where a terminal has fewer its lines run on
+in the next: a figure that is cut short reads as another."""
+
+CELL_WIDTH = 40
+"""Most of a cell on a terminal (chosen: longer than a number or an address; a caller may send thousands of characters)."""
 
 
 def counted(count: int, what: str) -> str:
@@ -19,9 +23,19 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
+def printable(text: str) -> str:
+    """The text with what a terminal would obey in place of showing it as escapes: callers send what they like as their number."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def show(table: Table) -> None:
-    """Print it on standard output."""
+    """Print it on standard output; only long cells are cut, and these on a terminal only."""
     from rich.console import Console
 
-    console = Console()
-    (console if console.is_terminal else Console(width=UNCUT_WIDTH)).print(table)
+    console = Console(width=WIDTH)
+    if console.is_terminal:
+        for column in table.columns:
+            column.max_width = CELL_WIDTH
+    console.print(table)
