@@ -215,3 +215,68 @@ def test_a_bug_is_logged_without_what_it_was_given(caplog: pytest.LogCaptureFixt
     said = [str(record.__dict__) + caplog.handler.format(record) for record in caplog.records]
     assert len(said) == 2
     assert all("ValueError" in line and "int(record.line)" in line and SECRETS[0] not in line for line in said)
+
+
+def replaced(base: Path, name: str, text: str) -> None:
+    """Put a table in place as an operator is told to: by renaming."""
+    (base / "new").write_text(text, encoding="utf-8")
+    (base / "new").replace(base / name)
+
+
+def test_status_says_that_the_agent_goes_on_with_an_old_table(tmp_path: Path, ask: Ask) -> None:
+    """A table that the agent could not take up is named with its line, until another one stands there."""
+    write(tmp_path, TABLES, [])
+    application = Application.load(str(tmp_path / "vosship.yaml"))
+    clock = [0.0]
+    application._now = lambda: clock[0]
+    application._built.clear()
+    chain = application.processors(application.inputs["cdr"])
+    gateways, prefixes = chain[2], chain[3]
+
+    def look() -> None:
+        """As the agent does, when the next calls come."""
+        clock[0] += 60
+        for processor in (gateways, prefixes):
+            processor.process([])
+            (processor._table if processor is gateways else processor._deck).wait()
+            processor.keep()
+
+    look()
+    assert json.loads(ask("status", "--json")[1])["notices"] == []
+    replaced(tmp_path, "gateways.csv", "id,name,region\nCS1,Dhaka,asia\nCS1,Again,asia\n")
+    replaced(tmp_path, "deck.csv", "prefix,destination\n880\n")
+    look()
+    code, out, _ = ask("status")
+    assert code == 0
+    assert f"{tmp_path / 'gateways.csv'}, line 3: the gateway 'CS1' stands twice" in out
+    said = json.loads(ask("status", "--json")[1])["notices"]
+    assert [(each["part"], each["counts"]) for each in said] == [("processors.gateways", {}), ("processors.prefixes", {})]
+    assert f"{tmp_path / 'deck.csv'}, line 2: 1 cells where the title line has 2" in said[1]["text"]
+    replaced(tmp_path, "gateways.csv", "id,name,region\nCS1,Dhaka,asia\n")
+    assert [each["part"] for each in json.loads(ask("status", "--json")[1])["notices"]] == ["processors.prefixes"]
+    (tmp_path / "deck.csv").unlink()
+    look()
+    (notice,) = json.loads(ask("status", "--json")[1])["notices"]
+    assert f"cannot read {tmp_path / 'deck.csv'}: No such file" in notice["text"]
+    replaced(tmp_path, "deck.csv", "prefix,destination\n880,Bangladesh\n")
+    look()
+    assert json.loads(ask("status", "--json")[1])["notices"] == []
+
+
+def test_without_a_table_what_only_asks_goes_on(tmp_path: Path, ask: Ask) -> None:
+    """Once an agent has run, a table that is away stops what processes records, and nothing that reads the account or the store."""
+    write(tmp_path, TABLES, [CALL.format("CS1", "CS1")], deck="prefix,destination,rate\n880,Bangladesh,1\n")
+    assert ask("run", "--once")[0] == 0
+    before = ask("search", "--day", "2026-04-26", "--json")[1]
+    for name in ("gateways.csv", "deck.csv"):
+        (tmp_path / name).unlink()
+    for words in (("status",), ("dead", "list"), ("stats", "--by", "hour", "--day", "2026-04-26"), ("setup", "--print")):
+        assert ask(*words)[0] == 0, words
+    assert ask("search", "--day", "2026-04-26", "--json")[1] == before
+    assert {"labels.region", "labels.rate"} <= {field.name for field in Application.load(str(tmp_path / "vosship.yaml")).schema}
+    code, _, err = ask("run", "--once")
+    assert code == 2
+    assert f"processors[2].table: cannot read {tmp_path / 'gateways.csv'}: No such file or directory" in err
+    code, out, _ = ask("check")
+    assert code == 3
+    assert f"cannot read {tmp_path / 'deck.csv'}" in out

@@ -268,7 +268,8 @@ SHOWN = 10
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """What an operator should notice of a processor's work: how often each thing was met, most frequent first."""
+    """What an operator should notice of a processor's work: how often each thing was met, most frequent first; `counts` may be
+    empty."""
 
     subject: str
     counts: Mapping[str, int]
@@ -277,6 +278,8 @@ class Notice(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """A sentence that names the most frequent."""
+        if not self.counts:
+            return self.subject
         named = ", ".join(f"{name} ({count:,})" for name, count in list(self.counts.items())[:SHOWN])
         more = f", … and {len(self.counts) - SHOWN:,} more" if len(self.counts) > SHOWN else ""
         return f"{self.subject}: {named}{more}"

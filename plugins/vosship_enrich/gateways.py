@@ -16,6 +16,7 @@ from vosship.errors import ConfigError
 from vosship.events import Field, Record
 from vosship.plugin import Context, Notice, Remark
 from vosship_enrich import numbers
+from vosship_enrich.memory import Memory, write_whole
 from vosship_enrich.numbers import NO_RULES, Between, Rules, reduce
 from vosship_enrich.tables import Table, TableOptions, Watched, declared, headings, members, wrong
 
@@ -104,7 +105,8 @@ class Gateways:
         self._options, self._context = options, context
         self._headings = headings(options.columns, COLUMNS)
         path = context.base_dir / options.table
-        self._labels = [name for name, _ in self._title(path).labels]
+        self._memory = Memory(context.data_dir, options.table, context.log)
+        self._labels = self._memory.labels_of(lambda: self._title(path))
         self._table: Watched[Known] = Watched(path, self._load, reload_s=options.reload_s, now=context.now, log=context.log)
         self._unmatched: dict[str, int] = {}
         self._unsaved = False
@@ -162,18 +164,11 @@ class Gateways:
         return self._unmatched
 
     def keep(self) -> None:
-        """Leave the counts for `check` and `status`, which run in processes of their own."""
-        if not self._unsaved:
-            return
-        self._unsaved = False
-        path = self._file()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f".{id(self)}.tmp")
-            partial.write_bytes(msgspec.json.encode(self._unmatched))
-            partial.replace(path)
-        except OSError as error:
-            self._context.log.warning("counts not saved", extra={"file": str(path), "reason": error.strerror})
+        """Leave the counts, and what became of the table, for `check` and `status`, which run in processes of their own."""
+        self._memory.save(self._table, self._labels)
+        if self._unsaved:
+            self._unsaved = False
+            write_whole(self._file(), msgspec.json.encode(self._unmatched), self._context.log)
 
     def check(self) -> Iterator[Remark]:
         """What the table holds, whether it can still be read, and which ids a running agent found no row for."""
@@ -187,7 +182,8 @@ class Gateways:
             yield Remark("warn", notice.text, notice.hint)
 
     def notices(self) -> Iterator[Notice]:
-        """Which ids a running agent found no row for, less those that have one by now."""
+        """Whether the agent could not take up the table, and which ids it found no row for, less those that have one by now."""
+        yield from self._memory.notices(self._table)
         self._table.look()
         missing = self._saved()
         if missing:

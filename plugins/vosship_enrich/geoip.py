@@ -16,7 +16,8 @@ from msgspec import Meta
 
 from vosship.errors import ConfigError
 from vosship.events import Field, Record
-from vosship.plugin import Context, Remark
+from vosship.plugin import Context, Notice, Remark
+from vosship_enrich.memory import Memory
 from vosship_enrich.tables import Watched
 
 MAX_REMEMBERED = 8192
@@ -49,15 +50,16 @@ class Geoip:
         self._language = options.language
         self._city = self._watch("city", options.city, options, context)
         self._asn = self._watch("asn", options.asn, options, context)
+        named = ((self._city, options.city), (self._asn, options.asn))
+        self._watched = [(each, Memory(context.data_dir, name, context.log)) for each, name in named if each is not None]
         self._remembered: dict[str, Found] = {}
         self._readers: tuple[Any, Any] = (None, None)
         self.fields: Sequence[Field] = _FIELDS
 
     def load(self) -> None:
         """Open the databases. Raises ConfigError at the option that names the one that cannot be used."""
-        for watched in (self._city, self._asn):
-            if watched is not None:
-                watched.load()
+        for watched, _ in self._watched:
+            watched.load()
 
     def process(self, records: Sequence[Record]) -> None:
         """Set what the databases know of both addresses."""
@@ -77,15 +79,26 @@ class Geoip:
                     for name, value in found.items():
                         fields[names[name]] = value
 
+    def keep(self) -> None:
+        """Leave what became of the databases for `check` and `status`, which run in processes of their own."""
+        for watched, memory in self._watched:
+            memory.save(watched)
+
+    def notices(self) -> Iterator[Notice]:
+        """Which databases the agent could not take up."""
+        for watched, memory in self._watched:
+            yield from memory.notices(watched)
+
     def check(self) -> Iterator[Remark]:
         """Which databases are open and how old they are, and whether they can still be read."""
         self._current(wait=True)
-        for watched in (self._city, self._asn):
-            if watched is not None:
-                if watched.trouble:
-                    yield Remark("bad", watched.trouble, "put a whole database there; the agent goes on with the old one")
-                about = watched.value.metadata()
-                yield Remark("good", f"{watched.path}: {about.database_type}, {about.node_count} nodes")
+        for watched, _ in self._watched:
+            if watched.trouble:
+                yield Remark("bad", watched.trouble, "put a whole database there; the agent goes on with the old one")
+            about = watched.value.metadata()
+            yield Remark("good", f"{watched.path}: {about.database_type}, {about.node_count} nodes")
+        for notice in self.notices():
+            yield Remark("warn", notice.text, notice.hint)
 
     def _watch(self, option: str, name: str, options: Options, context: Context) -> Watched[maxminddb.Reader] | None:
         if not name:
@@ -93,11 +106,10 @@ class Geoip:
         return Watched(context.base_dir / name, _opener(option), reload_s=options.reload_s, now=context.now, log=context.log)
 
     def _current(self, *, wait: bool = False) -> tuple[Any, Any]:
-        for watched in (self._city, self._asn):
-            if watched is not None:
-                watched.look()
-                if wait:
-                    watched.wait()
+        for watched, _ in self._watched:
+            watched.look()
+            if wait:
+                watched.wait()
         return (self._city and self._city.value, self._asn and self._asn.value)
 
     def _remember(self, address: str) -> Found:

@@ -16,10 +16,11 @@ from zoneinfo import ZoneInfo
 from msgspec import Meta
 
 from vosship.events import Field, Record
-from vosship.plugin import TEXTS, Context, Remark
+from vosship.plugin import TEXTS, Context, Notice, Remark
 from vosship_enrich import numbers
 from vosship_enrich.countries import HEAD, Countries
 from vosship_enrich.deck import ALWAYS, LONGEST, Builder, Deck, DuplicateError, Row, Shape
+from vosship_enrich.memory import Memory
 from vosship_enrich.numbers import NO_BETWEEN, Numbers, reduce
 from vosship_enrich.tables import Table, TableOptions, Watched, declared, headings, members, wrong
 
@@ -60,10 +61,11 @@ class Prefixes:
         self._headings = headings(options.columns, COLUMNS)
         self._countries = Countries()
         self._labels: list[str] = []
+        self._memory = Memory(context.data_dir, options.table, context.log)
         self._deck: Watched[Deck[Found]] | None = None
         if options.table:
             path = context.base_dir / options.table
-            self._labels = [name for name, _ in self._title(path).labels]
+            self._labels = self._memory.labels_of(lambda: self._title(path))
             self._deck = Watched(path, self._load, reload_s=options.reload_s, now=context.now, log=context.log)
         labels = [Field(name=name, type="keyword", description="From the row of the rate deck.") for name in self._labels]
         self.fields: Sequence[Field] = (*numbers.FIELDS, *_FIELDS, *labels)
@@ -117,6 +119,18 @@ class Prefixes:
         if watched.trouble:
             yield Remark("bad", watched.trouble, "mend the table; the agent goes on with the old one")
         yield Remark("good", f"{watched.path}: {len(watched.value)} prefixes")
+        for notice in self.notices():
+            yield Remark("warn", notice.text, notice.hint)
+
+    def keep(self) -> None:
+        """Leave what became of the deck for `check` and `status`, which run in processes of their own."""
+        if self._deck is not None:
+            self._memory.save(self._deck, self._labels)
+
+    def notices(self) -> Iterator[Notice]:
+        """Whether the agent could not take up the deck."""
+        if self._deck is not None:
+            yield from self._memory.notices(self._deck)
 
     def _title(self, path: Path) -> Table:
         required = ("prefix", "destination")

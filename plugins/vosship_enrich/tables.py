@@ -155,7 +155,8 @@ class Watched(Generic[T]):
 
     The constructor leaves the file alone: `load` loads it, or else the first use does. Later loads run in a thread of their
     own, started by `look` at most every `reload_s`; the thing is exchanged whole. A file that cannot be loaded leaves the
-    old thing in place, is logged once per change of the file, and stays in `trouble` until a good one comes.
+    old thing in place, is logged once per change of the file, and stays in `trouble` (since `failed_at`, epoch seconds) until
+    a good one comes. `seen` is the signature of the file that was last tried.
     """
 
     def __init__(
@@ -163,17 +164,18 @@ class Watched(Generic[T]):
     ) -> None:
         self.path = path
         self.trouble = ""
+        self.failed_at = 0.0
+        self.seen = GONE
         self._load, self._now, self._log, self._reload_s = load, now, log, reload_s
-        self._seen = (0, 0, 0)
         self._next_look = float("inf")  # nothing is loaded that could be out of date
         self._loader: threading.Thread | None = None
         self._value: T | None = None
 
     def load(self) -> None:
         """Load the file now. Raises ConfigError."""
-        seen = _signature(self.path)
+        seen = signature(self.path)
         self._value = self._load(self.path)
-        self._seen, self._next_look = seen, self._now() + self._reload_s
+        self.seen, self._next_look = seen, self._now() + self._reload_s
 
     @property
     def value(self) -> T:
@@ -193,10 +195,10 @@ class Watched(Generic[T]):
                 return True
             self._loader = None
         self._next_look = now + self._reload_s
-        seen = _signature(self.path)
-        if seen == self._seen:
+        seen = signature(self.path)
+        if seen == self.seen:
             return False
-        self._seen = seen
+        self.seen = seen
         self._loader = threading.Thread(target=self._again, name=f"reload {self.path.name}", daemon=True)
         self._loader.start()
         return True
@@ -210,17 +212,22 @@ class Watched(Generic[T]):
         try:
             self._value = self._load(self.path)
         except ConfigError as error:
-            self.trouble = error.message
+            self.trouble, self.failed_at = error.message, self._now()
             self._log.error("table not reloaded, the old one stays", extra={"file": str(self.path), "reason": error.message})
             return
         self.trouble = ""
         self._log.info("table reloaded", extra={"file": str(self.path)})
 
 
-def _signature(path: Path) -> tuple[int, int, int]:
-    """What changes when a file does; zeros when it is not there."""
+Signature = tuple[int, int, int, int]
+
+GONE: Signature = (0, 0, 0, 0)
+
+
+def signature(path: Path) -> Signature:
+    """What changes when a file does, or the right to read it (its ctime); GONE when it is not there."""
     try:
         found = path.stat()
     except OSError:
-        return (0, 0, 0)
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+        return GONE
+    return (found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns)
