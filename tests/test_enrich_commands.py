@@ -192,6 +192,33 @@ def test_nothing_else_says_what_privacy_hides(tmp_path: Path, ask: Ask) -> None:
     assert (raw["line"], raw["proved"]) == (CALL.format("CS1", "CS1"), True)
 
 
+def test_a_rule_is_refused_for_what_is_set_after_it(tmp_path: Path, ask: Ask) -> None:
+    """Else the number would leave the machine as it is; rules for all numbers leave later processors nothing to find."""
+    early = "processors: [cdr, {type: privacy, %s}, {type: gateways, table: gateways.csv}]\n"
+    write(tmp_path, early % "fields: {caller.number: {rule: drop}}", [])
+    code, _, err = ask("status")
+    assert code == 2
+    assert "processors[1]: it has a rule for 'caller.number', which 'gateways' sets after it (put it behind 'gateways')" in err
+    write(tmp_path, early % "numbers: {rule: mask, keep_first: 4}", [CALL.format("CS1", "CS1")])
+    assert ask("run", "--once")[0] == 0
+    (call,) = map(json.loads, ask("search", "--day", "2026-04-26", "--json")[1].splitlines())
+    assert call["callerE164"] == "8801*********"
+    assert not [name for name in call if name.endswith((".number", ".number_sent"))]
+
+
+def test_a_key_that_only_the_agent_may_read_stops_nobody_else(tmp_path: Path, ask: Ask) -> None:
+    """Whoever watches the agent as another user sees the account; what hashes needs the key."""
+    hashing = "processors: [cdr, {type: privacy, numbers: {rule: hash}, key_file: key}]\n"
+    write(tmp_path, hashing, [CALL.format("CS1", "CS1")])
+    (tmp_path / "key").write_text("0123456789abcdef")
+    assert ask("run", "--once")[0] == 0
+    (tmp_path / "key").unlink()
+    for words in (("status",), ("dead", "list"), ("search", "--day", "2026-04-26")):
+        assert ask(*words)[0] == 0, words
+    code, _, err = ask("run", "--once")
+    assert (code, f"processors[1].key_file: cannot read {tmp_path / 'key'}" in err) == (2, True)
+
+
 class Faulty:
     """A processor whose exceptions quote what they were given."""
 

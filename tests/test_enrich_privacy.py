@@ -27,6 +27,7 @@ SCHEMA = Schema(
                 Field(name="calleeE164", type="keyword", description="."),
                 Field(name="callerIp", type="ip", description="."),
                 Field(name="holdTime", type="long", description="."),
+                Field(name="source.ip", type="alias", path="callerIp", description="."),
             ],
         )
     ]
@@ -130,6 +131,22 @@ def test_a_raw_line_is_concealed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("rule", "text", "left"),
+    [
+        ("calleeE164", b"+880 1711-12 34|(880)17/11.12|88017-1|880-17", b"+xxx xxxx-xx xx|(xxx)xx/xx.xx|xxxxx-x|xxx-xx"),
+        ("calleeE164", b"2026-04-26 06:00:00|2026-04-26T06:00:00.000Z|10.0.0.1|1.25|486", None),
+        ("calleeE164", b"8802026-04-26", b"xxxxxxx-xx-xx"),
+        ("callerIp", b"fe80::1|::1|[2001::5]:5060|12:00:00", b"xxxx::x|::x|[xxxx::x]:5060|12:00:00"),
+        ("callerIp", b"::ffff:10.1.2.3|10.0.0.1.|1.25", b"::xxxx:xx.x.x.x|xx.x.x.x.|1.25"),
+        ("holdTime", "中文|Ann|12|2026-04-26 06:00:00|10.0.0.1".encode(), b"xxxxxx|xxx|xx|xxxx-xx-xx xx:xx:xx|xx.x.x.x"),
+    ],
+)
+def test_what_is_concealed_of_a_raw_line(tmp_path: Path, rule: str, text: bytes, left: bytes | None) -> None:
+    """Numbers with what stands between their digits, addresses in every form; all of it where a rule concerns another column."""
+    assert privacy(tmp_path, fields={rule: {"rule": "drop"}}).conceal(text) == (text if left is None else left)
+
+
+@pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({}, "no rule is given"),
@@ -141,12 +158,14 @@ def test_a_raw_line_is_concealed(tmp_path: Path) -> None:
         ({"fields": {"callerIp": {"rule": "hash"}}, "key": KEY}, "'callerIp' is an address"),
         ({"fields": {"holdTime": {"rule": "mask"}}}, "'holdTime' is of type long, which cannot be masked"),
         ({"fields": {"callerE164": {"rule": "blur"}}}, "'blur' is not known here"),
+        ({"fields": {"host": {"rule": "drop"}}}, "'host' cannot have a rule"),
+        ({"fields": {"source.ip": {"rule": "drop"}}}, "'source.ip' is another name of 'callerIp' (a rule for callerIp)"),
     ],
 )
 def test_a_rule_that_cannot_work_stops_the_start(tmp_path: Path, options: dict[str, Any], sentence: str) -> None:
     """Unknown fields, fields the core needs, missing keys and impossible changes are refused with a sentence."""
     with pytest.raises(ConfigError) as caught:
-        privacy(tmp_path, **options)
+        privacy(tmp_path, **options).load()
     assert sentence in str(caught.value)
     assert KEY not in str(caught.value)
 

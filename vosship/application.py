@@ -69,6 +69,7 @@ class Application:
         # An option that is wrong beside the others stops every command; what was built to find out is used first.
         self._built = {entry.name: self._chain(entry) for entry in self.inputs.values()}
         self._first = self._built[next(iter(self.inputs))]
+        self._refuse_concealed_too_early()
 
     @classmethod
     def load(cls, path: str | None) -> Application:
@@ -193,6 +194,19 @@ class Application:
         return OutputEntry(
             name=item.name, type=item.type, common=common, plugin=make("output", item.type, options, self.context(item), item.path)
         )
+
+    def _refuse_concealed_too_early(self) -> None:
+        """What is set after the rules were applied would leave the machine as it is."""
+        for place, plugin in enumerate(self._first):
+            conceals = getattr(plugin, "conceals", ())
+            for item, later in zip(self.config.processors[place + 1 :], self._first[place + 1 :], strict=True):
+                for field in later.fields:
+                    if field.name in conceals:
+                        raise ConfigError(
+                            f"it has a rule for {field.name!r}, which {item.type!r} sets after it",
+                            path=self.config.processors[place].path,
+                            hint=f"put it behind {item.type!r}",
+                        )
 
     def _refuse_mixed_families(self) -> None:
         """Two file families of one switch hold the same calls: in one index every call would stand twice."""

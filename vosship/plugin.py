@@ -250,7 +250,8 @@ class Overwrites(Protocol):
 
 @runtime_checkable
 class Conceals(Protocol):
-    """A processor that can make a raw line fit to leave the machine or to be shown."""
+    """A processor that can make a raw line fit to leave the machine or to be shown. Fields it was told to change may stand in an
+    attribute `conceals`: no processor after it may set them."""
 
     def conceal(self, line: bytes) -> bytes: ...
 
@@ -268,8 +269,7 @@ SHOWN = 10
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """What an operator should notice of a processor's work: how often each thing was met, most frequent first; `counts` may be
-    empty."""
+    """What an operator should notice of a processor's work: how often each thing was met, most frequent first (if counted)."""
 
     subject: str
     counts: Mapping[str, int]

@@ -7,6 +7,7 @@ where the raw line is needed to read a dead line again.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import ipaddress
 import re
@@ -30,8 +31,10 @@ NUMBERS = (
 ADDRESSES = ("callerIp", "calleeIp")
 """Fields known to hold addresses before any processor has declared its own."""
 
-OWN = frozenset({"@timestamp", "switch", "channel", "tags", "log.file.path", "log.offset", "event.ingested", "event.original"})
-"""Fields that belong to the core: without them a document cannot be found again or accounted for."""
+OWN = frozenset(
+    {"@timestamp", "switch", "host", "channel", "tags", "log.file.path", "log.offset", "event.ingested", "event.original"}
+)
+"""Fields that the core sets itself, besides or after all processors: by them a document is found again and accounted for."""
 
 V4_KEPT_BITS, V6_KEPT_BITS = 24, 48
 """Bits of an address that a mask keeps: the network a provider gives one site, as web statistics commonly truncate."""
@@ -45,12 +48,22 @@ MIN_KEY_BYTES = 16
 MAX_REMEMBERED = 16_384
 """Distinct values a rule remembers, about 3 MB; then the memory is emptied."""
 
-_LONG_RUN = re.compile(rb"[0-9]{5,}")
-"""What is concealed in a raw line: no date, code or port is as long in the switch's pipe layout, no number is shorter."""
+_NUMBER = re.compile(
+    rb"(?<![0-9])(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])-[0-3][0-9](?:[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2})?)?(?![0-9])"
+    rb"|(?<![0-9.])(?:(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})\.){3}(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})(?![0-9.])"
+    rb"|([0-9](?:[ ().\-/]*[0-9]){4,})"
+)
+"""In its group what is concealed in a raw line: five digits or more, with what a number may have between them; no code or port is
+as long in the switch's pipe layout, no number is shorter. Dates and addresses are passed over."""
 
 _ADDRESS = re.compile(
-    rb"(?<![0-9.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![0-9.])|(?<![0-9A-Fa-f:])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){3,7}"
+    rb"(?:[0-9]{1,3}\.){3}[0-9]{1,3}"
+    rb"|(?<![0-9A-Fa-f:])[0-9A-Fa-f]{0,4}(?:(?::[0-9A-Fa-f]{0,4}){3,7}|::[0-9A-Fa-f]{0,4}(?![0-9A-Fa-f:]))"
+    rb"(?:(?:\.[0-9]{1,3}){3})?"
 )
+"""IPv4, and IPv6 in full, shortened or around an IPv4 address; a time of day has two colons, and never next to each other."""
+
+_ANYTHING = re.compile(rb"[0-9A-Za-z\x80-\xff]")
 
 Change = Callable[[str], str]
 
@@ -67,8 +80,9 @@ class Privacy:
     """Applies the operator's rules, in the order of the processors: put it last, after countries and destinations.
 
     `conceal` is for a line that is shown or leaves the machine raw (`event.original`, dead lines), which nobody has parsed:
-    each run of five or more digits loses its digits, and addresses theirs where a rule concerns one. Words stay: a name
-    in place of a number cannot be told from a gateway's. A mask of an address keeps its network.
+    what may be a number loses its digits, and addresses theirs where a rule concerns one. Words stay: a name in place of a
+    number cannot be told from a gateway's. Where a rule concerns any other column, which may hold anything, nothing of the line
+    stays but what separates. A mask of an address keeps its network.
     """
 
     class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,14 +100,23 @@ class Privacy:
         if not rules:
             raise ConfigError("no rule is given", hint="`numbers: {rule: mask, keep_first: 6}`, or rules by field in `fields`")
         self._rules: dict[str, Rule] = rules
-        self._key = self._read_key() if any(rule.rule == "hash" for rule in rules.values()) else b""
+        self.conceals = frozenset(options.fields)
+        self._hashes = any(rule.rule == "hash" for rule in rules.values())
+        if self._hashes and bool(options.key) == bool(options.key_file):
+            raise ConfigError("`hash` needs one secret", path="key", hint='`key: "${NAME}"` or `key_file: FILE`')
         self._dropped = tuple(name for name, rule in rules.items() if rule.rule == "drop")
         self._changed = tuple((name, self._change(name, rule)) for name, rule in rules.items() if rule.rule != "drop")
         self._addresses = any(self._is_address(name) for name in rules)
         self._numbers = not all(self._is_address(name) for name in rules)
+        self._anything = any(self._is_further_column(name) for name in rules)
         self._judged = False
         self.fields: Sequence[Field] = ()
         self._judge()
+
+    def load(self) -> None:
+        """Read the key of `hash`; whoever only shows what is stored needs none, and perhaps may not. Raises ConfigError."""
+        if self._hashes:
+            _ = self._key
 
     def process(self, records: Sequence[Record]) -> None:
         """Apply the rules. Raises FatalError when a rule names a field nobody declares and the start could not yet tell."""
@@ -111,9 +134,11 @@ class Privacy:
 
     def conceal(self, line: bytes) -> bytes:
         """The line without what the rules hide, as long as before."""
+        if self._anything:
+            return _ANYTHING.sub(b"x", line)
         if self._addresses:
             line = _ADDRESS.sub(_crossed, line)
-        return _LONG_RUN.sub(_crossed, line) if self._numbers else line
+        return _NUMBER.sub(_without_number, line) if self._numbers else line
 
     def check(self) -> Iterator[Remark]:
         """Fields that hold the same number as one with a rule and have none themselves."""
@@ -136,6 +161,8 @@ class Privacy:
             if field is None:
                 known = [each.name for each in schema]
                 raise ConfigError(f"no processor declares the field {name!r}", path="fields", hint=nearest(name, known))
+            if field.type == "alias":
+                raise ConfigError(f"{name!r} is another name of {field.path!r}", path="fields", hint=f"a rule for {field.path}")
             if rule.rule == "hash" and field.type != "keyword":
                 raise ConfigError(f"{name!r} is of type {field.type}, which holds no hash", path="fields", hint="mask or drop it")
             if rule.rule == "mask" and field.type not in ("keyword", "ip"):
@@ -148,10 +175,9 @@ class Privacy:
             raise FatalError(error.message, hint=error.hint) from error
         self._judged = True
 
-    def _read_key(self) -> bytes:
+    @functools.cached_property
+    def _key(self) -> bytes:
         options = self._options
-        if bool(options.key) == bool(options.key_file):
-            raise ConfigError("`hash` needs one secret", path="key", hint='`key: "${NAME}"` or `key_file: FILE`')
         key = options.key.encode()
         if options.key_file:
             path = self._context.base_dir / options.key_file
@@ -168,11 +194,16 @@ class Privacy:
         field = self._context.schema.get(name)
         return name in ADDRESSES or (field is not None and field.type == "ip")
 
+    def _is_further_column(self, name: str) -> bool:
+        """Whether the field may stand in a line and is neither a number nor an address; what processors add has a dot."""
+        own = "." not in name or name.startswith("labels.")
+        return own and name not in NUMBERS and not self._is_address(name)
+
     def _change(self, name: str, rule: Rule) -> Change:
         if rule.rule == "hash":
             if self._is_address(name):
                 raise ConfigError(f"{name!r} is an address, which holds no hash", path="fields", hint="mask or drop it")
-            return _Remembering(_hasher(self._key)).of
+            return _Remembering(lambda value: _hashed(value, self._key)).of
         if self._is_address(name):
             return _Remembering(_network).of
         return _Remembering(_masker(rule.keep_first, rule.keep_last)).of
@@ -194,12 +225,9 @@ class _Remembering:
         return made
 
 
-def _hasher(key: bytes) -> Change:
-    def change(value: str) -> str:
-        made = hashlib.blake2b(value.encode(), key=key, digest_size=HASH_BYTES).digest()
-        return base64.urlsafe_b64encode(made).decode()
-
-    return change
+def _hashed(value: str, key: bytes) -> str:
+    made = hashlib.blake2b(value.encode(), key=key, digest_size=HASH_BYTES).digest()
+    return base64.urlsafe_b64encode(made).decode()
 
 
 def _masker(first: int, last: int) -> Change:
@@ -219,6 +247,10 @@ def _network(value: str) -> str:
         return "0.0.0.0"  # noqa: S104 - no listener: the mapping wants an address, and this one is nobody's
     bits = V4_KEPT_BITS if address.version == 4 else V6_KEPT_BITS
     return str(ipaddress.ip_network((address, bits), strict=False).network_address)
+
+
+def _without_number(found: re.Match[bytes]) -> bytes:
+    return _crossed(found) if found.group(1) else found.group()
 
 
 def _crossed(found: re.Match[bytes]) -> bytes:
