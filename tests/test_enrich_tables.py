@@ -4,7 +4,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.test_enrich import GATEWAYS, Clock, processor, table
+import pytest
+
+from tests.test_enrich import GATEWAYS, Clock, processor, record, table
+from vosship.errors import ConfigError
+
+
+def test_what_a_spreadsheet_leaves_around_a_table_is_passed_over(tmp_path: Path) -> None:
+    """Columns without a heading, rows of empty cells and lines of blanks, wherever they stand."""
+    table(tmp_path / "gateways.csv", "id,name,,\r\n,,,\r\n  \r\nCS1,Dhaka,,note\r\n , ,,\r\n,,,\r\n")
+    table(tmp_path / "deck.csv", "prefix,destination,\n880,Bangladesh,a note\n,,\n")
+    gateways = processor("gateways", tmp_path, table="gateways.csv")
+    prefixes = processor("prefixes", tmp_path, table="deck.csv", columns={"country": ""})
+    one = record(callerGatewayId="CS1", calleeE164="8801711000001")
+    gateways.process([one])
+    prefixes.process([one])
+    assert (one.fields["caller.gateway.name"], one.fields["callee.destination"]) == ("Dhaka", "Bangladesh")
+    assert not [name for name in one.fields if name.startswith("labels")]
+
+
+@pytest.mark.parametrize(
+    ("title", "sentence"),
+    [
+        ("id,a b,a-b", "the columns 'a b' and 'a-b' would both be labels.a_b"),
+        ("id,%", "the column '%' has no letter for a label"),
+    ],
+)
+def test_a_label_has_a_name_of_its_own(tmp_path: Path, title: str, sentence: str) -> None:
+    """Two columns that would be one field, and one that would have no name, are refused at the title line."""
+    table(tmp_path / "gateways.csv", f"{title}\n")
+    with pytest.raises(ConfigError) as caught:
+        processor("gateways", tmp_path, table="gateways.csv")
+    assert f"line 1: {sentence}" in str(caught.value)
 
 
 def test_a_table_whose_rights_are_mended_is_read_again(tmp_path: Path) -> None:
@@ -20,3 +51,21 @@ def test_a_table_whose_rights_are_mended_is_read_again(tmp_path: Path) -> None:
     gateways._table.wait()
     clock.at += 31
     assert not gateways._table.look()
+
+
+@pytest.mark.parametrize("cell", ["880.0", "8801/8802", "8801-8804", "+8801 - +8804", "8.8E+11"])
+def test_a_cell_with_more_than_one_prefix_is_refused(tmp_path: Path, cell: str) -> None:
+    """Joined, its digits would be a prefix that no number has, and nobody would hear of it."""
+    table(tmp_path / "deck.csv", f"prefix,destination\n{cell},Bangladesh\n")
+    with pytest.raises(ConfigError) as caught:
+        processor("prefixes", tmp_path, table="deck.csv")
+    assert f"line 2: {cell!r} is no prefix" in str(caught.value)
+
+
+@pytest.mark.parametrize("cell", ["1-242", "44 1534", "(880) 17", "+8801", "008801", "4420-7"])
+def test_a_prefix_may_be_written_with_separators(tmp_path: Path, cell: str) -> None:
+    """As people write numbers."""
+    table(tmp_path / "deck.csv", f"prefix,destination\n{cell},Somewhere\n")
+    one = record(calleeE164="".join(sign for sign in cell.removeprefix("00") if sign.isdigit()) + "123456")
+    processor("prefixes", tmp_path, table="deck.csv").process([one])
+    assert one.fields["callee.destination"] == "Somewhere"

@@ -37,6 +37,9 @@ _COUNTRIES = ("caller.country", "callee.country")
 
 _COUNTRY = re.compile(r"[A-Za-z]{2}")
 
+_RANGE = re.compile(r"\+?([0-9]{4,}) ?- ?\+?([0-9]{4,})")
+"""Two whole prefixes with a hyphen; what `1-242` has before it is a calling code, of three digits at most."""
+
 
 class Prefixes:
     """Finds `callee.destination` by the longest prefix of the number as billed, and the countries of both sides.
@@ -144,8 +147,9 @@ class Prefixes:
         label_places = [place for _, place in labels]
         times: dict[str, int] = {"": ALWAYS}
         for line, cells in table.rows():
-            prefix = numbers.digits(cells[prefix_at].strip())
-            if not prefix or len(prefix) > LONGEST:
+            written = cells[prefix_at].strip()
+            prefix = numbers.digits(written)
+            if not prefix or len(prefix) > LONGEST or (prefix != written and _is_no_single(written)):
                 raise wrong(path, line, f"{cells[prefix_at]!r} is no prefix", f"1 to {LONGEST} digits, one prefix a row")
             destination = cells[destination_at].strip()
             if not destination:
@@ -174,6 +178,13 @@ class Prefixes:
             hint = f"written as {pattern}" if pattern else "an ISO date such as 2026-05-01, or `valid_from_format`"
             raise wrong(path, line, f"{when!r} is no date", hint) from error
         return int((moment if moment.tzinfo else moment.replace(tzinfo=self._zone)).timestamp())
+
+
+def _is_no_single(written: str) -> bool:
+    """Whether a prefix was written as two (`8801/8802`, `8801-8804`) or as a spreadsheet's decimal (`880.0`): joined it would be
+    one that no number has."""
+    bounds = _RANGE.fullmatch(written)
+    return "." in written or "/" in written or bool(bounds and len(bounds[1]) == len(bounds[2]) and bounds[1] < bounds[2])
 
 
 def _numbers(record: Record) -> Numbers:

@@ -75,7 +75,7 @@ class Table:
         self.headings = [cell.strip() for cell in heading]
         places: dict[str, int] = {}
         for place, cell in enumerate(self.headings):
-            if places.setdefault(cell.casefold(), place) != place:
+            if cell and places.setdefault(cell.casefold(), place) != place:
                 raise wrong(path, 1, f"the column {cell!r} stands twice")
         self._at = {name: places.get(wanted.casefold(), -1) for name, wanted in columns.items()}
         for name in required:
@@ -91,14 +91,14 @@ class Table:
         return self._at[name]
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Line number and cells of every row that is not blank; each has as many cells as the title line."""
+        """Line number and cells of every row that says anything; each has as many cells as the title line."""
         width = len(self.headings)
         lines = self._lines()
         next(lines, None)
         for line, cells in lines:
+            if not any(cells) or not any(map(str.strip, cells)):
+                continue
             if len(cells) != width:
-                if not any(cells):
-                    continue
                 sentence = f"{len(cells)} cells where the title line has {width}"
                 raise wrong(self.path, line, sentence, "a cell that holds the delimiter needs quotes")
             yield line, cells
@@ -112,7 +112,16 @@ class Table:
                 if heading.casefold() not in places:
                     raise wrong(self.path, 1, f"there is no column {heading!r} for a label", nearest(heading, self.headings))
             chosen = [places[heading.casefold()] for heading in wanted]
-        return [(f"labels.{_NOT_IN_A_LABEL.sub('_', self.headings[place]).strip('_')}", place) for place in chosen]
+        made: dict[str, int] = {}
+        for place in chosen:
+            heading = self.headings[place]
+            name = _NOT_IN_A_LABEL.sub("_", heading).strip("_")
+            if not name:
+                raise wrong(self.path, 1, f"the column {heading!r} has no letter for a label", "`labels: [...]` names those wanted")
+            first = self.headings[made.setdefault(name, place)]
+            if first != heading:
+                raise wrong(self.path, 1, f"the columns {first!r} and {heading!r} would both be labels.{name}", "rename one")
+        return [(f"labels.{name}", place) for name, place in made.items()]
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
         try:
