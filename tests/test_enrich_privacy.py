@@ -93,6 +93,28 @@ def test_a_bad_database_stops_the_start(tmp_path: Path) -> None:
         assert caught.value.path == place
 
 
+def test_databases_in_each_others_place_are_refused(tmp_path: Path) -> None:
+    """Neither would say anything of any address, silently; one whose type tells nothing is taken."""
+    mmdb_writer.write(tmp_path / "c.mmdb", "GeoLite2-City", {"81.2.69.0/24": LONDON})
+    mmdb_writer.write(tmp_path / "a.mmdb", "DBIP-ASN-Lite (compat=GeoLite2-ASN)", {"81.2.69.0/24": {"a": 1}})
+    mmdb_writer.write(tmp_path / "own.mmdb", "our own", {"81.2.69.0/24": LONDON})
+    for option, name, other in (("city", "a.mmdb", "asn"), ("asn", "c.mmdb", "city")):
+        with pytest.raises(ConfigError) as caught:
+            processor("geoip", tmp_path, **{option: name})
+        assert (caught.value.path, f"it belongs to `{other}`" in str(caught.value)) == (option, True)
+    processor("geoip", tmp_path, city="own.mmdb", asn="a.mmdb")
+
+
+def test_a_database_laid_out_otherwise_costs_no_line(tmp_path: Path) -> None:
+    """What stands elsewhere, or is of another type, is not found; it was a bug that set every line aside."""
+    flat = {"country": "GB", "city": "London", "location": {"latitude": "51", "longitude": 0}, "autonomous_system_number": "AS1"}
+    mmdb_writer.write(tmp_path / "x.mmdb", "ipinfo standard", {"81.2.69.0/24": flat})
+    geoip = processor("geoip", tmp_path, city="x.mmdb", asn="x.mmdb")
+    one = record(callerIp="81.2.69.1")
+    geoip.process([one])
+    assert one.fields == {"callerIp": "81.2.69.1"}
+
+
 def test_a_hash_depends_on_number_and_key_alone(tmp_path: Path) -> None:
     """Equal numbers hash alike in every instance with the key, differently with another, and show nothing of themselves."""
     made = []

@@ -127,32 +127,51 @@ class Geoip:
             return {}
         city, asn = self._readers
         try:
-            place: Any = (city.get(parsed) if city else None) or {}
-            network: Any = (asn.get(parsed) if asn else None) or {}
+            place: Any = city.get(parsed) if city else None
+            network: Any = asn.get(parsed) if asn else None
         except (ValueError, maxminddb.InvalidDatabaseError):  # an IPv6 address in an IPv4 database; damage at this place
             return {}
-        location = place.get("location", {})
-        latitude, longitude = location.get("latitude"), location.get("longitude")
+        location = _part(place, "location")
+        latitude, longitude = _of(location, "latitude", (int, float)), _of(location, "longitude", (int, float))
         found: dict[str, Any] = {
-            "geo.country": place.get("country", {}).get("iso_code"),
-            "geo.city": place.get("city", {}).get("names", {}).get(self._language),
+            "geo.country": _of(_part(place, "country"), "iso_code", str),
+            "geo.city": _of(_part(_part(place, "city"), "names"), self._language, str),
             "geo.location": None if latitude is None or longitude is None else f"{latitude},{longitude}",
-            "as.number": network.get("autonomous_system_number"),
-            "as.organization": network.get("autonomous_system_organization"),
+            "as.number": _of(network, "autonomous_system_number", int),
+            "as.organization": _of(network, "autonomous_system_organization", str),
         }
         return {name: value for name, value in found.items() if value is not None}
+
+
+def _part(place: Any, name: str) -> Any:
+    """What lies below that name; nothing where the database is laid out otherwise than MaxMind's."""
+    return place.get(name) if isinstance(place, dict) else None
+
+
+def _of(place: Any, name: str, kind: type | tuple[type, ...]) -> Any:
+    value = _part(place, name)
+    return value if isinstance(value, kind) else None
 
 
 def _opener(option: str) -> Callable[[Path], maxminddb.Reader]:
     def load(path: Path) -> maxminddb.Reader:
         try:
-            return maxminddb.open_database(path)
+            reader = maxminddb.open_database(path)
         except OSError as error:
             raise ConfigError(f"cannot read {path}: {error.strerror}", path=option) from error
         except (maxminddb.InvalidDatabaseError, ValueError) as error:
             raise ConfigError(f"{path} is no MaxMind database: {error}", path=option, hint="an .mmdb file, unpacked") from error
+        kind = reader.metadata().database_type
+        for other, words in _KNOWN_BY.items():
+            if other != option and any(word in kind for word in words) and not any(word in kind for word in _KNOWN_BY[option]):
+                raise ConfigError(f"{path} is a database of type {kind}", path=option, hint=f"it belongs to `{other}`")
+        return reader
 
     return load
+
+
+_KNOWN_BY = {"city": ("City", "Country", "Enterprise"), "asn": ("ASN", "ISP")}
+"""Words in the types of the databases that an option takes, as MaxMind and DB-IP call them."""
 
 
 _KINDS = (
