@@ -17,7 +17,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -26,6 +26,8 @@ from vosship.errors import HaltedError, TooLargeError, UnavailableError
 from vosship_bulk.options import Access
 
 Engine = Literal["elasticsearch", "opensearch"]
+
+T = TypeVar("T")
 
 CONNECTIONS = 16
 """Connections kept to a node. Chosen: the most batches that may travel at once (`in_flight`)."""
@@ -46,14 +48,41 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
     where: str
 
-    def json(self) -> Any:
-        """The decoded body. Raises UnavailableError when it is no JSON (a proxy's page, half an answer)."""
+    def json(self) -> dict[str, Any]:
+        """The decoded body. Raises UnavailableError when it is no JSON object (a proxy's page, half an answer, another service)."""
+        return self._decoded(dict[str, Any])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The decoded body of a request for a list of objects. Raises as `json` does."""
+        return self._decoded(list[dict[str, Any]])
+
+    def _decoded(self, kind: type[T]) -> T:
         try:
-            return msgspec.json.decode(self.body)
+            return msgspec.json.decode(self.body, type=kind)
         except msgspec.DecodeError as error:
+            what = "a cluster's" if isinstance(error, msgspec.ValidationError) else "JSON"
             raise UnavailableError(
-                f"{self.where}: the answer ({self.status}) is not JSON: {excerpt(self.body)}", hint="is there a proxy in between?"
+                f"{self.where}: the answer ({self.status}) is not {what}: {excerpt(self.body)}", hint="is there a proxy in between?"
             ) from error
+
+    def strange(self) -> UnavailableError:
+        """The error for an answer without what every cluster's answer to that request has."""
+        return UnavailableError(
+            f"{self.where}: the answer ({self.status}) is not a cluster's: {excerpt(self.body)}",
+            hint="is `hosts` the cluster itself, with the right path?",
+        )
+
+
+DISGUISED = "7.10.2"
+"""What an OpenSearch calls itself under `compatibility.override_main_response_version`, whatever it is."""
+
+
+def identify(answer: Answer) -> tuple[str, str]:
+    """Engine and version that a cluster's main page (`GET /`) tells. Raises UnavailableError when it is no cluster's."""
+    version = answer.json().get("version")
+    if not isinstance(version, dict) or "number" not in version:
+        raise answer.strange()
+    return str(version.get("distribution", "elasticsearch")), str(version["number"])
 
 
 class Client(Protocol):

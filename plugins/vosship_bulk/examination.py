@@ -6,11 +6,10 @@ It changes nothing there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from vosship.errors import UnavailableError
 from vosship.plugin import Remark
-from vosship_bulk.client import Client, Engine, refuse
+from vosship_bulk.client import Client, Engine, identify, refuse
 from vosship_bulk.installation import Installation
 from vosship_bulk.options import Access
 
@@ -44,8 +43,7 @@ def _kind(engine: Engine, client: Client) -> Iterator[Remark]:
         return
     if answer.status != 200:
         raise refuse(answer, "greeting the cluster")
-    version: dict[str, Any] = answer.json().get("version", {})
-    found, number = version.get("distribution", "elasticsearch"), str(version.get("number", "?"))
+    found, number = identify(answer)
     if found != engine:
         raise UnavailableError(f"this is {found} {number}, not {engine}", hint=f"use `type: {found}` for this output")
     oldest = 8 if engine == "elasticsearch" else 2
@@ -76,7 +74,7 @@ def _disk(client: Client) -> Iterator[Remark]:
         return
     if answer.status != 200:
         raise refuse(answer, "asking for disk use")
-    for row in answer.json():
+    for row in answer.rows():
         percent = str(row.get("disk.percent") or "")
         if percent.isdigit() and int(percent) >= DISK_WARN_PERCENT:
             yield Remark(

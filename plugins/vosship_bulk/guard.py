@@ -101,7 +101,7 @@ class Guard:
             return self._refused(answer, f"looking at {index}")
         try:
             (mapped,) = [body["mappings"] for body in answer.json().values()]
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UnavailableError(f"the mapping of {index} cannot be read", hint="is it an alias of several indices?") from error
         return self._compare(index, path, mapped)
 

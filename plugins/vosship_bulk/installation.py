@@ -13,7 +13,7 @@ import msgspec
 from vosship.errors import HaltedError
 from vosship.plugin import Remark
 from vosship.schema import Schema
-from vosship_bulk.client import Answer, Client, Engine, refuse, said
+from vosship_bulk.client import DISGUISED, Answer, Client, Engine, identify, refuse, said
 from vosship_bulk.options import Options
 from vosship_bulk.packing import too_old
 from vosship_bulk.templates import POLICY, lifecycle, templates
@@ -44,7 +44,11 @@ class Installation:
         self._policy_path = f"/_ilm/policy/{POLICY}" if engine == "elasticsearch" else f"/_plugins/_ism/policies/{POLICY}"
 
     def install(self, *, overwrite: bool) -> Iterator[Step]:
-        """Put what is missing, and with `overwrite` what differs, step by step. Raises HaltedError when refused."""
+        """Put what is missing, and with `overwrite` what differs, step by step. Raises HaltedError when refused, or when the
+        server is of the other kind."""
+        found, number = self._identity()
+        if found not in ("", self._engine) and number != DISGUISED:
+            raise HaltedError(f"this is {found} {number}, not {self._engine}", hint=f"use `type: {found}` for this output")
         if reason := self._too_old():
             raise HaltedError(reason, hint="set `source: stored`, or bring the server up to date")
         answer = self._client.call("GET", self._policy_path)
@@ -86,11 +90,13 @@ class Installation:
     def _too_old(self) -> str:
         if self._options.source != "packed":
             return ""
+        found, number = self._identity()
+        return too_old(self._engine, number) if found == self._engine else ""
+
+    def _identity(self) -> tuple[str, str]:
+        """Which engine this is, and its version; empty where this distribution or this user may not be asked."""
         answer = self._client.call("GET", "/")
-        version = answer.json().get("version", {}) if answer.status == 200 else {}  # not every distribution or user may ask
-        if version.get("distribution", "elasticsearch") != self._engine:
-            return ""
-        return too_old(self._engine, str(version.get("number", "")))
+        return identify(answer) if answer.status == 200 else ("", "")
 
     def _outranked(self, name: str, body: Mapping[str, Any]) -> Remark | None:
         """Said where a new day would be made by somebody else's template of a higher priority: it would have another mapping."""
@@ -127,7 +133,10 @@ class Installation:
             return None
         if answer.status != 200:
             raise refuse(answer, f"looking for the template {name}")
-        found: Mapping[str, Any] = answer.json()["index_templates"][0]["index_template"]
+        try:
+            found: Mapping[str, Any] = answer.json()["index_templates"][0]["index_template"]
+        except (KeyError, IndexError, TypeError) as error:
+            raise answer.strange() from error
         return found
 
     def _install_template(self, name: str, body: Mapping[str, Any], *, overwrite: bool) -> Step:

@@ -53,7 +53,10 @@ def _find(client: Client, indices: str, names: list[str]) -> list[tuple[str, str
     answer = client.call("POST", path, msgspec.json.encode(body))
     if answer.status != 200:
         raise refuse(answer, "looking for what was moved")
-    return [(hit["_index"], hit["_id"]) for hit in answer.json()["hits"]["hits"]]
+    try:
+        return [(hit["_index"], hit["_id"]) for hit in answer.json()["hits"]["hits"]]
+    except (KeyError, TypeError) as error:
+        raise answer.strange() from error
 
 
 def _remove(client: Client, places: list[tuple[str, str]]) -> None:

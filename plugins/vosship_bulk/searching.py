@@ -114,11 +114,15 @@ class Session:
         """Make what is settled visible; whether there is an index at all, as far as that is known."""
         answer = self._call("POST", f"/{self._indices}/_refresh?{_ANY_INDEX}")
         if answer.status == 200:
-            shards = answer.json().get("_shards", {})
+            shards = answer.json().get("_shards")
+            if not isinstance(shards, dict):
+                raise answer.strange()
             if shards.get("failed"):
                 self._log.warning("not every shard could be refreshed, the newest calls may be missing", extra={"shards": shards})
             return bool(shards.get("total"))
         if answer.status == 404:
+            if "index_not_found" not in said(answer):  # else a wrong path would answer that there are no calls
+                raise _refused(answer)
             return False
         self._log.warning(
             "refreshing was refused, calls of the last `refresh_interval_s` may be missing", extra={"reason": said(answer)}
