@@ -137,6 +137,26 @@ def test_what_cannot_be_read_again_is_said(tmp_path: Path) -> None:
     assert sum(said["dead"].values()) == 1
 
 
+def test_a_file_that_cannot_be_read_is_no_success(tmp_path: Path) -> None:
+    """A damaged archive beside whole files: named with its path, exit 4, and the rest is overwritten."""
+    configure(tmp_path, "*")
+    words = ["--calls", "400", "--seed", "3", "--cps", "0.1"]
+    subprocess.run([*VOSSHIP, "simulate", str(tmp_path / "cdr"), *words], check=True)
+    vosship(tmp_path, "run", "--once")
+    first = sorted((tmp_path / "cdr").iterdir())[0]
+    whole = gzip.compress(first.read_bytes())
+    damaged = first.with_name(first.name + ".gz")
+    damaged.write_bytes(whole[: len(whole) // 2] + bytes(20) + whole[len(whole) // 2 + 20 :])
+    lines = len(first.read_bytes().splitlines())
+    first.unlink()
+    said = json.loads(vosship(tmp_path, "reship", "--day", "2026-04-26", "--json", exit_code=4))
+    assert list(said["unread"]) == [str(damaged)]
+    assert 400 - lines <= said["outputs"]["store"] < 400
+    damaged.write_bytes(whole)
+    said = json.loads(vosship(tmp_path, "reship", "--day", "2026-04-26", "--json"))
+    assert (said["unread"], said["outputs"]["store"]) == ({}, 400)
+
+
 @pytest.mark.real_server
 def test_the_agent_and_reship_may_write_the_same_day_at_once(tmp_path: Path, output: dict[str, Any]) -> None:
     """Two writers on one store: both end well, every call stands there once and is found by its number."""

@@ -25,7 +25,7 @@ from vosship.errors import ConfigError
 from vosship.events import Block, Document, Gone, Position, Record, Verdict
 from vosship.ledger import reading
 from vosship.pipeline import Pipeline, Prepared
-from vosship.plugin import Narrows, Opens, Overwrites, nearest
+from vosship.plugin import Hindered, Narrows, Opens, Overwrites, nearest
 from vosship.records import streams
 from vosship.state import STATE_FILE
 from vosship.window import Window
@@ -39,13 +39,15 @@ Progress = Callable[[int, int], None]
 
 class Reshipped(msgspec.Struct):
     """What became of the window's lines. `outputs`: documents overwritten by output; `dead`: lines without a document by
-    reason; `refused`: documents that an output did not take, by output and reason."""
+    reason; `refused`: documents that an output did not take, by output and reason; `unread`: by path why all or the rest of it
+    could not be read."""
 
     lines: int = 0
     files: int = 0
     outputs: dict[str, int] = {}
     dead: Counter[str] = msgspec.field(default_factory=Counter)
     refused: dict[str, Counter[str]] = {}
+    unread: dict[str, str] = {}
 
 
 def targets(application: Application, named: str | None) -> dict[str, OutputEntry]:
@@ -127,13 +129,21 @@ class Reshipping:
         if not names:
             return
         if isinstance(entry.plugin, Narrows):
-            items = entry.plugin.narrowed(names).read({}, "now")
+            source, known = entry.plugin.narrowed(names), {}
         else:
             skipped = [size.stream for size in every if size.stream.name not in names]
-            items = entry.plugin.read({stream.name: Position(stream, 0, gone=True) for stream in skipped}, "now")
-        async for item in items:
+            source, known = entry.plugin, {stream.name: Position(stream, 0, gone=True) for stream in skipped}
+        lost: list[Gone] = []
+        async for item in source.read(known, "now"):
             if not isinstance(item, Gone):
                 yield item
+            elif item.lost_bytes:
+                lost.append(item)
+        unread = dict(source.unreadable()) if isinstance(source, Hindered) else {}
+        for gone in lost:
+            unread.pop(gone.stream.name, None)
+            unread[gone.stream.path] = gone.reason
+        self.result.unread.update(unread)
 
     def _prepare(self, pipeline: Pipeline, block: Block) -> Prepared:
         return pipeline.prepare(block, self._wanted)

@@ -34,11 +34,12 @@ def command(config_path: str | None, as_json: bool, output: str | None, **words:
 
     Files are read as far as they are still there, compressed ones included, forwarded copies as far as the spool keeps them.
     Lines that today's configuration leaves out or sets aside keep the document they had. Exit 3: there are such lines, or
-    nothing could be read.
+    nothing could be read; 4: something could not be read, and all else is overwritten.
     """
     import asyncio
 
     from vosship.application import Application
+    from vosship.errors import Exit
     from vosship.reshipping import Reshipping, refuse_renamed, targets
     from vosship.telemetry import log_to_stderr
 
@@ -51,7 +52,9 @@ def command(config_path: str | None, as_json: bool, output: str | None, **words:
     with _Bar() as progress:
         result = asyncio.run(Reshipping(application, window, outputs, progress).run())
     _say(result, window, as_json)
-    return 0 if result.lines and not result.dead and not result.refused else 3
+    if not result.lines or result.dead or result.refused:
+        return int(Exit.ANSWER_IS_NO)
+    return int(Exit.CANNOT_JUDGE if result.unread else Exit.DONE)
 
 
 def _window(application: Application, words: dict[str, Any]) -> Window:
@@ -69,6 +72,8 @@ def _window(application: Application, words: dict[str, Any]) -> Window:
 def _say(result: Reshipped, window: Window, as_json: bool) -> None:
     from vosship.commands.tables import counted
 
+    for path, reason in result.unread.items():
+        click.echo(f"not read, or not to its end: {path}: {reason}; what is stored of it stays", err=True)
     if as_json:
         import msgspec
 
