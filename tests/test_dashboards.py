@@ -237,6 +237,7 @@ class Product(http.server.ThreadingHTTPServer):
 
     def __init__(self, reply: tuple[int, Json]) -> None:
         self.reply = reply
+        self.location = ""
         self.seen: list[tuple[str, Any, bytes]] = []
         super().__init__(("127.0.0.1", 0), _Handler)
 
@@ -249,12 +250,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         server = self.server
         assert isinstance(server, Product)
-        server.seen.append((self.path, self.headers, self.rfile.read(int(self.headers["content-length"]))))
+        server.seen.append((self.path, self.headers, self.rfile.read(int(self.headers.get("content-length", 0)))))
         body = json.dumps(server.reply[1]).encode()
         self.send_response(server.reply[0])
+        if server.location:
+            self.send_header("location", server.location)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    do_GET = do_POST  # noqa: N815  what http.server looks for
 
     def log_message(self, *_: Any) -> None:
         """Says nothing."""
@@ -313,6 +318,7 @@ def test_setup_imports_the_dashboards(cluster: str, header: str, product: Produc
          "did not take 1 of the saved objects"),
         ((401, {"message": "no"}), r"refuses the dashboards \(401\)"),
         ((422, {"message": "newer version"}), "newer version"),
+        ((200, {"ok": True}), "is not OpenSearch Dashboards"),
     ],
 )  # fmt: skip
 def test_a_refused_import_is_said(cluster: str, reply: tuple[int, Json], words: str, product: Product, tmp_path: Path) -> None:
@@ -320,6 +326,15 @@ def test_a_refused_import_is_said(cluster: str, reply: tuple[int, Json], words: 
     product.reply = reply
     with pytest.raises(HaltedError, match=words):
         dashboards_step("opensearch", product, cluster, tmp_path)
+
+
+@pytest.mark.parametrize("cluster", ["opensearch"], indirect=True)
+def test_no_redirect_is_followed(cluster: str, product: Product, tmp_path: Path) -> None:
+    """The password is for the configured address; whoever answers elsewhere does not get it."""
+    product.reply, product.location = (302, {}), f"{product.url}/login"
+    with pytest.raises(HaltedError, match=r"refuses the dashboards \(302\).*put the address it redirects to"):
+        dashboards_step("opensearch", product, cluster, tmp_path, username="ship", password="s3cret")
+    assert len(product.seen) == 1
 
 
 @pytest.mark.parametrize("cluster", ["opensearch"], indirect=True)

@@ -31,6 +31,8 @@ _HINTS = {
     415: "is something else than Kibana or OpenSearch Dashboards listening there?",
 }
 
+_MOVED = "put the address it redirects to into `dashboards_url`, with base path and space"
+
 
 def import_objects(engine: Engine, url: str, access: Access, ndjson: bytes) -> str:
     """Import, replacing what bears the same ids; says what was done. Blocks up to the time-out.
@@ -42,13 +44,15 @@ def import_objects(engine: Engine, url: str, access: Access, ndjson: bytes) -> s
     if status != 200:
         raise HaltedError(
             f"{product} at {url} refuses the dashboards ({status}): {excerpt(body)}",
-            hint=_HINTS.get(status, f"is {url} really {product}?"),
+            hint=_MOVED if 300 <= status < 400 else _HINTS.get(status, f"is {url} really {product}?"),
         )
     try:
         answer: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
     except msgspec.DecodeError as error:
         raise HaltedError(f"what answers at {url} is not {product}: {excerpt(body)}", hint="see `dashboards_url`") from error
-    if not answer.get("success"):
+    if "success" not in answer:
+        raise HaltedError(f"what answers at {url} is not {product}: {excerpt(body)}", hint="see `dashboards_url`")
+    if not answer["success"]:
         errors = answer.get("errors") or [{}]
         first = f"{errors[0].get('type')} {errors[0].get('id')}: {msgspec.json.encode(errors[0].get('error')).decode()}"
         raise HaltedError(f"{product} at {url} did not take {len(errors)} of the saved objects, the first {first}")
@@ -67,8 +71,9 @@ def _post(engine: Engine, url: str, access: Access, ndjson: bytes, product: str)
             **_authorization(access),
         },
     )
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=_tls(url, access)), _Stay())
     try:
-        with urllib.request.urlopen(request, timeout=access.timeout_s, context=_tls(url, access)) as answer:  # noqa: S310  as above
+        with opener.open(request, timeout=access.timeout_s) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -76,6 +81,13 @@ def _post(engine: Engine, url: str, access: Access, ndjson: bytes, product: str)
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise UnavailableError(f"{product} at {url} cannot be reached: {reason}", hint="see `dashboards_url`") from error
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: the credentials are for this address, and what is found elsewhere would be a page to log in."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Nothing: the redirect itself is the answer."""
 
 
 def _authorization(access: Access) -> dict[str, str]:
