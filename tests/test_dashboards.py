@@ -142,6 +142,27 @@ def test_what_an_import_would_take_and_a_viewer_would_not_is_found() -> None:
         assert any(words in text for text in changed(change)), words  # fmt: skip
 
 
+@pytest.mark.parametrize("wrong", [None, 7, "word", [], {}])
+def test_what_is_laid_out_otherwise_is_a_problem_and_no_exception(wrong: Any) -> None:
+    """A member of another type, whichever it is, is told with the object's id; so is one that is not there."""
+    for number, whole in enumerate(map(json.loads, NDJSON.splitlines())):
+        for name in ("type", "id", "references", "migrationVersion", "attributes"):
+            if whole[name] != wrong and (name, wrong) not in (("id", "word"), ("references", [])):
+                assert changed(lambda items, at=number, key=name: items[at].update({key: wrong})), (whole["id"], name)
+
+    def reference(items: list[Json]) -> None:
+        next(each for each in items if each["references"])["references"][0] = wrong
+
+    def params(items: list[Json]) -> None:
+        rewrite(item(items, "visualization", "overview-acd"), "visState", lambda state: state["aggs"][0].update(params=wrong))
+
+    def default(items: list[Json]) -> None:
+        state = item(items, "visualization", "overview-asr")
+        rewrite(state, "visState", lambda inner: inner["params"].update(default_timefield="nobody"))
+
+    assert all(changed(change) for change in (reference, params, default))
+
+
 def test_panels_over_fields_that_nobody_sets_are_left_out(tmp_path: Path) -> None:
     """An installation without enrichment gets dashboards whose every field it has."""
     plugin = output("opensearch", "http://127.0.0.1:9", tmp_path, dashboards_url="http://127.0.0.1:9")

@@ -44,7 +44,7 @@ def problems(ndjson: bytes, mapping: Mapping[str, Any]) -> list[str]:
             items.append(msgspec.json.decode(line, type=dict[str, Any]))
         except msgspec.DecodeError as error:
             found.append(f"line {number}: not a JSON object: {error}")
-    known = {(item.get("type"), item.get("id")) for item in items}
+    known = {(str(item.get("type")), str(item.get("id"))) for item in items}
     if len(known) != len(items):
         found.append("two objects have the same type and id")
     check = _Check(dict(flat_fields(mapping["properties"])), known)
@@ -63,10 +63,22 @@ class _Check:
         self._unlisted = {name for name, body in mapping.items() if body.get("doc_values") is False}
 
     def object(self, item: Mapping[str, Any]) -> Iterator[str]:
+        try:
+            yield from self._object(item)
+        except InvalidError as error:
+            yield str(error)
+        except KeyError as error:
+            yield f"missing {error}"
+        except (TypeError, AttributeError) as error:
+            yield f"not laid out as such an object is: {error}"
+
+    def _object(self, item: Mapping[str, Any]) -> Iterator[str]:
         kind = item.get("type")
-        if kind not in CEILINGS:
+        if not isinstance(kind, str) or kind not in CEILINGS:
             yield "a type that not both products have"
             return
+        if not isinstance(item.get("id"), str) or not isinstance(item.get("references"), list):
+            raise InvalidError("an id that is no word, or references that are no list")
         version = item.get("migrationVersion", {}).get(kind, "")
         if not version or _version(version) > _version(CEILINGS[kind]):
             yield f"migration version {version or 'missing'}, at most {CEILINGS[kind]} is taken"
@@ -77,10 +89,7 @@ class _Check:
         names = {reference["name"] for reference in item.get("references", [])}
         checks = {"index-pattern": self._index_pattern, "visualization": self._visualization, "search": self._search,
                   "dashboard": self._dashboard}  # fmt: skip
-        try:
-            yield from checks[kind](attributes, names)
-        except (InvalidError, KeyError, TypeError) as error:
-            yield f"missing {error}" if isinstance(error, KeyError) else str(error)
+        yield from checks[kind](attributes, names)
 
     def _index_pattern(self, attributes: Mapping[str, Any], _: set[str]) -> Iterator[str]:
         listed = {field["name"]: field for field in _decoded(attributes, "fields")}
@@ -115,7 +124,8 @@ class _Check:
             yield "no index pattern is referred to"
 
     def _tsvb(self, model: Mapping[str, Any]) -> Iterator[str]:
-        yield from self._aggregation("date_histogram", model["time_field"])
+        for name in {model["time_field"], model.get("default_timefield", model["time_field"])}:
+            yield from self._aggregation("date_histogram", name)
         if model["type"] == "table":
             yield from self._aggregation("terms", model["pivot_id"])
         for part in (model, *model["series"]):
