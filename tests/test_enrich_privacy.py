@@ -197,3 +197,17 @@ def test_check_names_numbers_that_stay_readable(tmp_path: Path) -> None:
     remarks = list(privacy(tmp_path, fields={"callerE164": {"rule": "drop"}}).check())
     assert [(remark.level, "calleeE164" in remark.text) for remark in remarks] == [("warn", True), ("good", False)]
     assert [remark.level for remark in privacy(tmp_path, numbers={"rule": "drop"}).check()] == ["good"]
+
+
+def test_check_names_what_gives_a_gateway_away(tmp_path: Path) -> None:
+    """A gateway's name is its id where the table has none, so a rule for the id alone hides nothing."""
+    names = ("callerGatewayId", "caller.gateway.name")
+    schema = Schema([("cdr", [Field(name=name, type="keyword", description=".") for name in names])])
+
+    def warnings(*ruled: str) -> list[str]:
+        rules = {"fields": {name: {"rule": "drop"} for name in ruled}}
+        remarks = make("processor", "privacy", rules, context(tmp_path, schema=schema), "processors[2]").check()
+        return [remark.text for remark in remarks if remark.level == "warn"]
+
+    assert warnings(names[0]) == ["caller.gateway.name tells the gateway in callerGatewayId"]
+    assert warnings(*names) == []

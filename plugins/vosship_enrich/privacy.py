@@ -28,6 +28,9 @@ NUMBERS = (
 )  # fmt: skip
 """Every field that holds a telephone number of a call: one left out gives the others away."""
 
+GATEWAYS = {f"{side}GatewayId": f"{side}.gateway.name" for side in ("caller", "callee")}
+"""Fields that name a gateway, and those that give it away: without a name in the operator's table they hold the id itself."""
+
 ADDRESSES = ("callerIp", "calleeIp")
 """Fields known to hold addresses before any processor has declared its own."""
 
@@ -141,10 +144,13 @@ class Privacy:
         return _NUMBER.sub(_without_number, line) if self._numbers else line
 
     def check(self) -> Iterator[Remark]:
-        """Fields that hold the same number as one with a rule and have none themselves."""
+        """Fields that hold the same number as one with a rule, or give its gateway away, and have none themselves."""
         open_ = [name for name in NUMBERS if name not in self._rules and name in self._context.schema]
         if open_ and any(name in self._rules for name in NUMBERS):
             yield Remark("warn", f"numbers stay readable in {', '.join(open_)}", "`numbers:` sets a rule for all of them")
+        for name, other in GATEWAYS.items():
+            if name in self._rules and other not in self._rules and other in self._context.schema:
+                yield Remark("warn", f"{other} tells the gateway in {name}", f"a rule for {other}, too")
         yield Remark("good", f"privacy rules for {len(self._rules)} fields")
 
     def _judge(self) -> None:
