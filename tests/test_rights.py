@@ -77,3 +77,28 @@ def test_one_of_the_agents_group_may_look(config: Path, capfd: pytest.CaptureFix
     for words, wanted in (["status", "--json"], 0), (["status", "--nagios"], 2), (["dead", "list"], 0), (["search", "--json"], 0):
         capfd.readouterr()
         assert as_nobody(lambda words=words: cli.run([*words, "-c", str(config)])) == wanted, capfd.readouterr().err
+
+
+@needs_root
+@pytest.mark.parametrize("mode", [{"secret": 0o700}, {"secret/password": 0o600}])
+def test_a_password_that_only_the_agent_may_read_stops_nobody_else(
+    config: Path, mode: dict[str, int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The account needs no server; what does need it says which file is closed, and for whom."""
+    folder = config.parent / "secret"
+    folder.mkdir()
+    (folder / "password").write_text("s3cret")
+    for name, bits in mode.items():
+        (config.parent / name).chmod(bits)
+    search = "{type: opensearch, hosts: ['http://127.0.0.1:9'], username: u, password_file: secret/password, give_up_s: 0.1}"
+    with config.open("a", encoding="utf-8") as file:
+        file.write(f"outputs: {{store: {{type: sqlite}}, search: {search}}}\n")
+    os.chown(config.parent / "made" / "data", 0, NOBODY)
+    for words in (["status", "--json"], ["dead", "list"], ["search", "--output", "store", "--json"]):
+        assert as_nobody(lambda words=words: cli.run([*words, "-c", str(config)])) == 0, capfd.readouterr().err
+    capfd.readouterr()
+    assert as_nobody(lambda: cli.run(["search", "--output", "search", "--json", "-c", str(config)])) == 2
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert "outputs.search.password_file: cannot" in said
+    assert said.endswith("Permission denied (run as the agent's user)")
+    assert cli.run(["run", "--once", "-c", str(config)]) == 1, "the owner reads it, and nobody answers there"

@@ -112,14 +112,23 @@ class Access(msgspec.Struct, frozen=True):
         return f"Access(hosts={self.hosts!r})"
 
 
+class ClosedError(ConfigError):
+    """A file that is perhaps all right, which this user may not read: whoever needs the server cannot go on."""
+
+
 def access(options: Options, base_dir: Path) -> Access:
-    """Resolve files against the configuration's folder and read the password. Raises ConfigError when a file is not there."""
+    """Resolve files against the configuration's folder and read the password. Raises ConfigError when a file is not there, and
+    ClosedError when it may not be read."""
 
     def file(name: str, option: str) -> str | None:
         if not name:
             return None
         path = base_dir / name
-        if not path.is_file():
+        try:
+            found = path.is_file()
+        except OSError as error:
+            raise ClosedError(f"cannot look for {path}: {error.strerror}", path=option, hint="run as the agent's user") from error
+        if not found:
             raise ConfigError(f"no such file: {path}", path=option)
         return str(path)
 
@@ -127,8 +136,11 @@ def access(options: Options, base_dir: Path) -> Access:
     if named := file(options.password_file, "password_file"):
         try:
             password = Path(named).read_text(encoding="utf-8").strip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the password: {type(error).__name__}", path="password_file") from error
+        except OSError as error:
+            sentence = f"cannot read the password: {error.strerror}"
+            raise ClosedError(sentence, path="password_file", hint="run as the agent's user") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError("cannot read the password: it is not UTF-8", path="password_file") from error
     return Access(
         hosts=tuple(host.rstrip("/") for host in options.hosts),
         username=options.username,

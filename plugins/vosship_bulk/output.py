@@ -35,7 +35,12 @@ class _Bulk:
 
     def __init__(self, options: _options.Options, context: Context) -> None:
         _options.check(options)
-        self._access = _options.access(options, context.base_dir)
+        self._access: _options.Access | _options.ClosedError
+        try:
+            self._access = _options.access(options, context.base_dir)
+        except _options.ClosedError as error:  # whoever only asks for the account of the lines needs no server
+            error.path = f"outputs.{context.name}.{error.path}"
+            self._access = error
         self._options = options
         self._context = context
         self._mapping = mapping(context.schema, engine=self.engine, source=options.source)
@@ -49,7 +54,9 @@ class _Bulk:
         self._guard: Guard | None = None
 
     async def open(self) -> None:
-        """Nothing to do: the first batch connects, so that a cluster that is down does not keep the agent from starting."""
+        """The first batch connects, so that a cluster that is down does not keep the agent from starting. Raises ConfigError when
+        a file may not be read."""
+        self._accessible()
 
     async def close(self) -> None:
         """Drop connections; a request on its way is left to end in its own thread."""
@@ -98,10 +105,15 @@ class _Bulk:
             remove_elsewhere(self._connected(), stored)
         return outcomes
 
+    def _accessible(self) -> _options.Access:
+        if isinstance(self._access, _options.ClosedError):
+            raise self._access
+        return self._access
+
     def _connected(self) -> Client:
         with self._lock:
             if self._client is None:
-                self._client = connect(self.engine, self._access)
+                self._client = connect(self.engine, self._accessible())
             return self._client
 
     def _guarded(self) -> Guard:
@@ -157,11 +169,11 @@ class _Bulk:
             from vosship_bulk.dashboards import ndjson
             from vosship_bulk.dashboards.importing import import_objects
 
-            yield import_objects(self.engine, self._options.dashboards_url, self._access, ndjson(self._context.schema))
+            yield import_objects(self.engine, self._options.dashboards_url, self._accessible(), ndjson(self._context.schema))
 
     def check(self) -> Iterator[Remark]:
         """Reachable, what it is, its health and disk, template and lifecycle; changes nothing."""
-        yield from examine(self.engine, self._connected, self._installation, self._access)
+        yield from examine(self.engine, self._connected, self._installation, self._accessible())
 
 
 class Elasticsearch(_Bulk):
