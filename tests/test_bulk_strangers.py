@@ -1,4 +1,4 @@
-"""What answers is no cluster of the configured kind: another service, a proxy, the other engine, a wrong path."""
+"""What answers is no cluster of the configured kind (another service, the other engine, a wrong path), or not for this user."""
 
 from __future__ import annotations
 
@@ -95,3 +95,26 @@ def test_nothing_is_installed_on_the_other_engine(tmp_path: Path) -> None:
         cluster.version = "7.10.2"
         list(plugin.setup())
         assert cluster.templates
+
+
+def test_who_may_not_look_at_lifecycles_leaves_them_as_they_are(tmp_path: Path) -> None:
+    """What an administrator set up is current for the agent's own user, stays through its `setup`, and is not called absent."""
+    with Cluster("elasticsearch") as cluster:
+        list(output("elasticsearch", cluster.url, tmp_path, retention_days=90).setup())
+        before = json.loads(json.dumps(cluster.templates))
+        assert before["vos3000-calls"]["template"]["settings"]["index"]["lifecycle"]["name"] == "vos3000"
+        cluster.lifecycle = "closed"
+        plugin = output("elasticsearch", cluster.url, tmp_path, retention_days=90)
+        remarks = list(plugin.check())
+        assert not [remark for remark in remarks if remark.level == "bad"], remarks
+        assert "what somebody else has set up there stays" in " ".join(remark.text for remark in remarks)
+        assert [line for line in plugin.setup() if line.endswith("unchanged")] == [
+            "index template vos3000-calls: unchanged",
+            "index template vos3000-findings: unchanged",
+        ]
+        list(output("elasticsearch", cluster.url, tmp_path, shards=2).setup())
+        after = cluster.templates["vos3000-calls"]["template"]["settings"]["index"]
+        assert (after["number_of_shards"], after["lifecycle"]) == (
+            2,
+            before["vos3000-calls"]["template"]["settings"]["index"]["lifecycle"],
+        )

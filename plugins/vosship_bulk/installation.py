@@ -56,9 +56,9 @@ class Installation:
         if able:
             yield self._install_policy(answer, overwrite=overwrite)
         else:
-            yield Step(f"lifecycle policy {POLICY}", "absent", f"{self._lacks(answer)}: days are kept until somebody deletes them")
+            yield Step(f"lifecycle policy {POLICY}", "absent", self._lacks(answer))
         for name, body in self._templates(able):
-            yield self._install_template(name, body, overwrite=overwrite)
+            yield self._install_template(name, body, overwrite=overwrite, closed=answer.status == 403)
 
     def compare(self) -> Iterator[Remark]:
         """Template and lifecycle as `check` reports them; changes nothing."""
@@ -67,7 +67,7 @@ class Installation:
         answer = self._client.call("GET", self._policy_path)
         able = _has_lifecycle(answer)
         if not able:
-            yield Remark("warn", f"{self._lacks(answer)}: days are kept until somebody deletes them")
+            yield Remark("warn", self._lacks(answer))
         elif answer.status == 404:
             yield self._missing(f"lifecycle policy {POLICY}", "warn")
         else:
@@ -77,6 +77,7 @@ class Installation:
             if present is None:
                 yield self._missing(f"index template {name}", "bad")
             else:
+                body = _with_lifecycle_of(present, body) if answer.status == 403 else body
                 found = differences(_normal(body), _normal(present))
                 yield (None if found else self._outranked(name, body)) or self._remark(f"index template {name}", found)
 
@@ -119,7 +120,9 @@ class Installation:
 
     def _lacks(self, answer: Answer) -> str:
         feature = "index lifecycle management (ILM)" if self._engine == "elasticsearch" else "index state management (ISM)"
-        return f"the user may not use {feature}" if answer.status == 403 else f"the server has no {feature}"
+        if answer.status == 403:
+            return f"the user may not use {feature}: what somebody else has set up there stays"
+        return f"the server has no {feature}: days are kept until somebody deletes them"
 
     @staticmethod
     def _remark(what: str, found: list[str]) -> Remark:
@@ -139,10 +142,11 @@ class Installation:
             raise answer.strange() from error
         return found
 
-    def _install_template(self, name: str, body: Mapping[str, Any], *, overwrite: bool) -> Step:
+    def _install_template(self, name: str, body: dict[str, Any], *, overwrite: bool, closed: bool) -> Step:
         what = f"index template {name}"
         present = self._template(name)
         if present is not None:
+            body = _with_lifecycle_of(present, body) if closed else body
             found = differences(_normal(body), _normal(present))
             if not found:
                 return Step(what, "unchanged")
@@ -175,6 +179,16 @@ class Installation:
         if put.status not in (200, 201):
             raise _refused(put, f"installing the lifecycle policy {POLICY}")
         return Step(what, "brought up to date" if answer.status == 200 else "installed")
+
+
+def _with_lifecycle_of(present: Mapping[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """The template for a user who may not look at lifecycles: the policy that it names there is not ours to remove."""
+    named = present.get("template", {}).get("settings", {}).get("index", {}).get("lifecycle")
+    if not named:
+        return body
+    template = body["template"]
+    settings = {"index": {**template["settings"]["index"], "lifecycle": named}}
+    return {**body, "template": {**template, "settings": settings}}
 
 
 def _has_lifecycle(answer: Answer) -> bool:

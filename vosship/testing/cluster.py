@@ -91,7 +91,7 @@ class Cluster:
     """The server and what it holds. Start it with `with`; every attribute may be read and set while it runs.
 
     Conditions: `authorization` (the header it insists on), `max_bytes` (413 above, counted as sent), `max_indices` (the shard
-    limit), `delay_s` (before each bulk answer), `product_header`, `lifecycle` (whether ILM or ISM is there), `poison` (gives
+    limit), `delay_s` (before each bulk answer), `product_header`, `lifecycle` (is ILM or ISM there, or "closed"), `poison` (gives
     the reason why a document cannot be parsed, or an empty string), `version`. `requests` lists method, path and status of
     each request in the order of their answers; `bulk_headers` the headers of each bulk request.
     """
@@ -104,7 +104,7 @@ class Cluster:
         self.max_indices = 1000
         self.delay_s = 0.0
         self.product_header = engine == "elasticsearch"
-        self.lifecycle = True
+        self.lifecycle: bool | Literal["closed"] = True
         self.poison: Callable[[Json], str] = lambda _: ""
         self.indices: dict[str, Index] = {}
         self.templates: dict[str, Json] = {}

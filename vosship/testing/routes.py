@@ -32,6 +32,8 @@ def route(cluster: Cluster, method: str, path: str, body: Json) -> Reply:
         return 200, [{"node": "fake", "disk.percent": "12"}]
     if parts[0] == "_index_template" and len(parts) == 2:
         return _template(cluster, method, parts[1], body)
+    if parts[:-1] == policies and cluster.lifecycle == "closed":
+        return 403, refusal("security_exception", "action [cluster:admin/ilm/get] is unauthorized for user [ship]")
     if parts[:-1] == policies and cluster.lifecycle:
         return _policy(cluster, method, parts[-1], body)
     if parts[0].startswith("_"):
