@@ -110,6 +110,18 @@ def test_a_reader_that_has_had_enough_is_no_failure(words: str, tmp_path: Path) 
     assert (asking.wait(), "Error" in said, "Traceback" in said) == (0, False, False), said
 
 
+@pytest.mark.parametrize("words", ["search", "stats --by hour", "status", "inspect cdr/2026042612.txt"])
+def test_a_reader_that_was_never_there_is_no_failure(words: str, tmp_path: Path) -> None:
+    """Tables, too, end with 0 behind a pipe that nobody reads."""
+    ship(tmp_path, CALL)
+    read, write = os.pipe()
+    os.close(read)
+    asked = [sys.executable, "-m", "vosship.cli", *words.split()]
+    done = subprocess.run(asked, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    os.close(write)
+    assert (done.returncode, "Error" in done.stderr, "Traceback" in done.stderr) == (0, False, False), done.stderr
+
+
 @pytest.mark.parametrize("words", ["status --watch", "browse --port 0 --no-open"])
 def test_what_runs_until_ctrl_c_ends_well_by_it(words: str, tmp_path: Path) -> None:
     """Exit code 0: Ctrl-C is how these two are meant to end."""

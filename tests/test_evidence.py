@@ -7,7 +7,10 @@ import json
 import re
 from typing import Any
 
+import pytest
+
 from tests.reconcile_parts import Place, place
+from vosship import cli
 
 __all__ = ["place"]
 
@@ -151,10 +154,11 @@ def test_the_time_around_a_moment_is_not_cut_short_by_a_clock_change(place: Plac
     assert (code, json.loads(out)["found"]) == (0, True)
 
 
-def test_a_moment_outside_the_calendar_is_a_usage_error(place: Place) -> None:
-    """Year 1 has no hour before it, year 9999 none after."""
-    for at in ("0001-01-01T00:00", "9999-12-31T23:59"):
-        assert place.run("evidence", "--number", "1", "--at", at)[0] == 2
+@pytest.mark.parametrize("at", ["0001-01-01T00:00", "9999-12-31T23:59", "9999-12-31", "20260426", "noon"])
+def test_a_moment_that_is_none_is_a_usage_error(place: Place, capsys: pytest.CaptureFixture[str], at: str) -> None:
+    """Year 1 has no hour before it, year 9999 none after; the option that was given is named."""
+    assert cli.run(["evidence", "-c", str(place.path / "vosship.yaml"), "--number", "1", "--at", at]) == 2
+    assert f"--at: '{at}' is no time" in capsys.readouterr().err
 
 
 def test_an_id_that_no_store_holds_is_a_no(place: Place) -> None:

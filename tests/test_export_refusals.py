@@ -195,6 +195,8 @@ def test_a_month_without_calls_says_so(place: Path, capfd: pytest.CaptureFixture
     ("layout", "said"),
     [
         ("columns: [{field: calerE164}]", "columns[0].field: no field 'calerE164' (did you mean 'callerE164'?)"),
+        ('{columns: [{field: callerE164}], delimiter: "\\n"}', "delimiter: '\\n' cannot part columns (such as \";\")"),
+        ("{columns: [{field: callerE164}], delimiter: '\"'}", "delimiter: '\"' cannot part columns"),
         ("columns: [a", "not YAML: while parsing a flow sequence"),
         ("", "expected"),
         ("columns: []", "columns"),

@@ -62,6 +62,9 @@ _DATES = ("iso", "epoch_ms", "epoch_s")
 _DIRECTIVE = re.compile(r"%(?:[-_0^#]?[aAbBcCdDeFgGhHIjklmMnprRsStTuUVwWxXyYzZ]|[f%])")
 """What strftime knows (glibc's manual, and Python's %f); it writes anything else as it stands."""
 
+_NO_DELIMITER = ('"', "\r", "\n")
+"""What CSV needs for something else."""
+
 _LOCAL = "%Y-%m-%d %H:%M:%S"
 
 
@@ -116,6 +119,8 @@ def load(name: str, base_dir: Path, schema: Schema) -> Layout:
         raise ConfigError(f"not YAML: {text}", file=str(path), hint="docs/search.md has an example") from error
     try:
         layout = convert(raw, Layout, "")
+        if layout.delimiter in _NO_DELIMITER:
+            raise ConfigError(f"{layout.delimiter!r} cannot part columns", path="delimiter", hint='such as ";"')
         for place, column in enumerate(layout.columns):
             _check(column, schema, f"columns[{place}]")
         titles = [column.title for column in layout.columns]

@@ -192,16 +192,16 @@ def _around(text: str, zone: Any, within_s: float) -> tuple[Window, int | None]:
     from vosship.errors import ConfigError
     from vosship.window import Window, parse
 
-    if "T" not in text and " " not in text:
-        window = parse(day=text, zone=zone, time="stop", now=0.0, max_days=1)
-        return window, window.from_ms
     try:
+        if "T" not in text and " " not in text:
+            window = parse(day=text, zone=zone, time="stop", now=0.0, max_days=1)
+            return window, window.from_ms
         found = datetime.fromisoformat(text)
         moment = (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)  # where no hour is skipped or repeated
         apart = timedelta(seconds=within_s)
         ends = [end.astimezone(zone) for end in (moment - apart, moment + apart)]
-    except (OverflowError, ValueError) as error:
-        raise ConfigError(f"--at: {text!r} is no time", hint="such as 2026-04-26T12:03:20") from error
+    except (ConfigError, OverflowError, ValueError) as error:
+        raise ConfigError(f"--at: {text!r} is no time", hint="such as 2026-04-26 or 2026-04-26T12:03:20") from error
     return Window(start=ends[0], end=ends[1], zone=zone), round(moment.timestamp() * 1000)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vosship.commands.options import json_option
+from vosship.commands.tables import standard_output
 
 if TYPE_CHECKING:
     from vosship_cdr.inspection import Inspection
@@ -57,10 +58,9 @@ def command(files: tuple[str, ...], timezone: str, layout: str, as_json: bool) -
 
 
 def _print(found: Inspection) -> None:
-    from rich.console import Console
     from rich.markup import escape
 
-    console = Console(highlight=False)
+    console = standard_output()
     console.print(f"[bold]{escape(found.file)}[/bold]", soft_wrap=True)
     for name, value in (
         ("layout", f"{found.layout}, {found.fields} columns" if found.fields else found.layout),

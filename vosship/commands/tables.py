@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 WIDTH = 10_000
@@ -30,11 +31,20 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def show(table: Table) -> None:
-    """Print it on standard output; only long cells are cut, and these on a terminal only."""
+def standard_output(*, width: int | None = None) -> Console:
+    """A console there which leaves it to `cli` that its reader has gone: rich itself would end the process with 1."""
     from rich.console import Console
 
-    console = Console(width=WIDTH)
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Output(width=width, highlight=False)
+
+
+def show(table: Table) -> None:
+    """Print it on standard output; only long cells are cut, and these on a terminal only."""
+    console = standard_output(width=WIDTH)
     if console.is_terminal:
         for column in table.columns:
             column.max_width = CELL_WIDTH
