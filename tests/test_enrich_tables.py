@@ -1,4 +1,4 @@
-"""An operator's tables as they come: exported by a spreadsheet, written by hand, replaced under a running agent."""
+"""An operator's tables as they come: exported by a spreadsheet, written by hand, wrong, replaced under a running agent."""
 
 from __future__ import annotations
 
@@ -6,8 +6,50 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_enrich import GATEWAYS, Clock, processor, record, table
+from tests.test_enrich import DECK, GATEWAYS, Clock, processor, record, table
 from vosship.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "line", "sentence"),
+    [
+        ("gateways", "", 1, "the title line is missing"),
+        ("gateways", "name\nx\n", 1, "the column 'id' is missing"),
+        ("gateways", "id,id\nx,y\n", 1, "the column 'id' stands twice"),
+        ("gateways", "id\na\nb\na\n", 4, "the gateway 'a' stands twice, first in line 2"),
+        ("gateways", "id,side\na,in\n", 2, "the side is 'in'"),
+        ("gateways", "id,strip_callee\na,0 0\n", 2, "'0 0' is no strip rule"),
+        ("gateways", 'id,name\na,"b\n', 2, "not valid CSV"),
+        ("gateways", "id,name\n\na,b,c\n", 3, "3 cells where the title line has 2"),
+        ("gateways", b"id,name\na,b\nc,\xd6\xd0\n", 3, "it is not UTF-8"),
+        ("prefixes", "prefix,destination\n44,UK\n880,\n", 3, "the prefix 880 has no destination"),
+        ("prefixes", "prefix,destination\n44a,UK\n", 2, "'44a' is no prefix"),
+        ("prefixes", "prefix,destination\n+44,UK\n 44,UK\n", 3, "the prefix '44' stands twice, first in line 2"),
+        ("prefixes", "prefix,destination,country\n44,UK,United Kingdom\n", 2, "'United Kingdom' is no country code"),
+        ("prefixes", "prefix,destination,valid_from\n44,UK,01/05/2026\n", 2, "'01/05/2026' is no date"),
+        ("prefixes", "Code,destination\n44,UK\n", 1, "the column 'prefix' is missing"),
+    ],
+)
+def test_a_bad_table_stops_the_start(tmp_path: Path, kind: str, text: str | bytes, line: int, sentence: str) -> None:
+    """A table that cannot be used is refused with file, line and a sentence, at the option that names it."""
+    path = table(tmp_path / "t.csv", text)
+    with pytest.raises(ConfigError) as caught:
+        processor(kind, tmp_path, table="t.csv")
+    assert caught.value.message.startswith(f"{path}, line {line}: {sentence}")
+    assert caught.value.path == "table"
+
+
+def test_a_missing_table_stops_the_start(tmp_path: Path) -> None:
+    """A table that is not there is refused with its path."""
+    with pytest.raises(ConfigError, match=r"cannot read .*nowhere\.csv: No such file"):
+        processor("prefixes", tmp_path, table="nowhere.csv")
+
+
+def test_a_column_nobody_knows_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    """A misspelt name under `columns` gets a hint."""
+    table(tmp_path / "t.csv", DECK)
+    with pytest.raises(ConfigError, match="did you mean 'destination'"):
+        processor("prefixes", tmp_path, table="t.csv", columns={"destinaton": "Zone"})
 
 
 def test_what_a_spreadsheet_leaves_around_a_table_is_passed_over(tmp_path: Path) -> None:
