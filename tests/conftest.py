@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import signal
 import tempfile
@@ -18,6 +19,16 @@ from tests import nodes
 def pytest_configure() -> None:
     """Whoever started the tests in the background ignores Ctrl-C, and so would every process they start: here it is tested."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """A command run in this process takes the log for itself: level, handler and all; the next test finds it as it was."""
+    logger = logging.getLogger("vosship")
+    was = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.propagate = was[0], was[2]
+    logger.setLevel(was[1])
 
 
 @pytest.fixture(scope="session")
