@@ -57,9 +57,10 @@ def test_an_empty_word_is_a_usage_error(command: str, option: str, tmp_path: Pat
     ],
 )  # fmt: skip
 def test_a_word_that_is_no_utf_8_is_a_usage_error(
-    command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bytes of another encoding, typed or pasted, are named as such; they ended as a bug, an export after its last day."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "vosship.yaml").write_text(CONFIG, encoding="utf-8")
     assert cli.run([*command.split(), "-c", str(tmp_path / "vosship.yaml"), option, "caf\udce9"]) == 2
     shown = capsys.readouterr()
